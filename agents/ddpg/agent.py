@@ -1,0 +1,162 @@
+"""The DDPG agent."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+
+from autoprune.agents.agent import Agent, State
+from autoprune.agents.ddpg.algorithm import AMCDDPG, Explore
+from autoprune.agents.ddpg.dreamer import Dreamer
+from autoprune.agents.ddpg.labels import final_rewards, standard_returns
+from autoprune.agents.ddpg.noise import sigma_at, truncated_normal
+from autoprune.agents.ddpg.policy import Policy
+from autoprune.agents.ddpg.settings import DDPGSettings, make_settings
+from autoprune.agents.ddpg.storage import nested, prefixed
+from autoprune.agents.ddpg.surrogate import curve_credits, fit_surrogate
+from autoprune.agents.walk import Outcome, actions_of, outcome_of
+from autoprune.allocation import greedy
+from autoprune.errors import ArgumentError
+
+
+class DDPGAgent(Agent):
+    """DDPG (Lillicrap et al. 2016, arXiv:1509.02971) as in AMC (He et al. 2018, arXiv:1802.03494), and more.
+
+    With the default variant `dyna`, an episode is: fit a surrogate to all evaluated candidates; let the
+    policy play free episodes in it with noise, learn from them, and imitate the best; then play the
+    most promising of these episodes on the environment. The first episode is the greedy allocation. The other
+    variants leave parts of that out, down to `amc`: DDPG from scratch with one reward per episode.
+
+    Args:
+        env: The environment.
+        seed: Source of all randomness.
+        variant: `dyna`, `credit`, `greedy` or `amc`; see `VARIANTS`.
+        **changes: Single fields of `DDPGSettings` that differ from the variant.
+
+    Raises:
+        ArgumentError: An unknown variant or setting, a value out of range, or an actor around the reference
+            with an observation set that has no feature `reference`.
+    """
+
+    name: ClassVar[str] = "ddpg"
+
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], *, seed: int = 0, variant: str = "dyna", **changes: Any
+    ) -> None:
+        super().__init__(env, seed=seed)
+        self.settings: DDPGSettings = make_settings(variant, changes)
+        names = self.env.observation.names
+        if self.settings.around_reference and "reference" not in names:
+            raise ArgumentError(
+                "observation must have the feature 'reference' for an actor around it, but "
+                f"'{self.env.observation_set.name}' has not; use observation='default' or variant='amc'"
+            )
+        reference = names.index("reference") if self.settings.around_reference else None
+        self._algorithm = AMCDDPG(self.env, self.settings, self.seed, reference)
+        self._dreamer = Dreamer(self.env, self._algorithm, self.settings) if self.settings.rounds else None
+        self._vectors = np.zeros((0, len(self.task.names)), np.int64)
+        self._rewards = np.zeros(0)
+        self._connect()
+
+    def _connect(self) -> None:
+        """All parts draw from the generator of the agent."""
+        self._algorithm.replay_buffer.rng = self._rng
+        if not self.settings.curve_credit:
+            self._algorithm.replay_buffer.baseline_rate = self.settings.baseline_rate
+        if self._dreamer is not None:
+            self._dreamer.buffer.rng = self._rng
+
+    @property
+    def policy(self) -> Policy:
+        """A copy of what was learned so far."""
+        settings = self.settings
+        return Policy(
+            self._algorithm.actor, self.env.observation_set, settings.hidden, settings.around_reference
+        )
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the noise in the next episode."""
+        s = self.settings
+        return sigma_at(
+            self.episodes, warmup=s.warmup, start=s.noise, decay=s.noise_decay, floor=s.noise_floor
+        )
+
+    def _play(self) -> Outcome:
+        explore = self._explore()
+        update = self.episodes + 1 > self.settings.warmup
+        info = self._algorithm.play(explore, _AtEnd(self._note), update=update)
+        return outcome_of(self.task, info)
+
+    def _explore(self) -> Explore:
+        """How the next episode chooses its actions."""
+        if self.episodes < self.settings.warmup:
+            return lambda step, action: float(self._rng.uniform(-1.0, 1.0))
+        if self.episodes == 0 and self.settings.around_reference:
+            return self._planned(greedy(self.task))
+        if self._dreamer is not None and len(self._rewards):
+            optimism = self.settings.optimism
+            surrogate = fit_surrogate(self.task, self._vectors, self._rewards, optimism, self._rng)
+            proposal = self._dreamer.propose(surrogate, self._vectors, self._rewards, self.sigma, self._rng)
+            return self._planned(proposal)
+        sigma = self.sigma
+        return lambda step, action: float(truncated_normal(action.clip(-1, 1), sigma, self._rng)[0])
+
+    def _planned(self, vector: NDArray[np.int64]) -> Explore:
+        """The actions of an episode that was played before, in free episodes."""
+        actions = actions_of(self.task, vector)
+        return lambda step, action: float(actions[step])
+
+    def _note(self) -> None:
+        """Keep the finished episode and pay all that are in the real memory anew."""
+        outcome = outcome_of(self.task, self._algorithm.last_info)
+        self._vectors = np.vstack([self._vectors, outcome.vector])
+        self._rewards = np.append(self._rewards, outcome.reward)
+        held = _slots(len(self._rewards), self.settings.memory)
+        rewards = self._rewards[held]
+        if self.settings.curve_credit:
+            credits = curve_credits(self.task, self._vectors, self._rewards)[held]
+            labels = standard_returns(credits, rewards)
+        else:
+            labels = final_rewards(rewards, len(self.task.names))
+        self._algorithm.replay_buffer.label(*labels)
+
+    def state_dict(self) -> State:
+        """Networks, optimizers, memories, candidates and random state."""
+        state = super().state_dict() | {"vectors": self._vectors.copy(), "rewards": self._rewards.copy()}
+        state |= prefixed(self._algorithm.state_dict(), "ddpg")
+        return state | (prefixed(self._dreamer.state_dict(), "free") if self._dreamer else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        super().load_state_dict(state)
+        self._vectors = np.array(state["vectors"], np.int64)
+        self._rewards = np.array(state["rewards"], np.float64)
+        self._algorithm.load_state_dict(nested(state, "ddpg"))
+        if self._dreamer is not None:
+            self._dreamer.load_state_dict(nested(state, "free"))
+        self._connect()
+
+
+class _AtEnd(BaseCallback):
+    """Calls a function between the end of an episode and the updates that follow it."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._then = then
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self._then()
+
+
+def _slots(count: int, size: int) -> NDArray[np.int64]:
+    """Which of `count` episodes lies in which slot of a ring of `size`."""
+    slots = np.arange(min(count, size))
+    result: NDArray[np.int64] = slots + (count - 1 - slots) // size * size
+    return result

@@ -1,0 +1,139 @@
+"""autoprune finds how much of each layer of a PyTorch network to prune, under a hard budget.
+
+    import autoprune
+
+    data = autoprune.DataSplits(train=train_loader, search_val=held_out_loader)
+    result = autoprune.search(model, example_inputs, data, "macs=50%")
+    print(result.summary())
+    small = result.model
+
+Everything here is loaded on first use, so that `import autoprune` itself costs next to nothing.
+"""
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autoprune.api import plan, resume, search
+    from autoprune.budget import Budget
+    from autoprune.calibration import Calibration, calibrate
+    from autoprune.data import DataSplits
+    from autoprune.errors import (
+        ArgumentError,
+        AutopruneError,
+        BudgetError,
+        DataError,
+        ModelError,
+        PlanError,
+        RunError,
+        TraceError,
+    )
+    from autoprune.graph import PruneGraph, trace
+    from autoprune.io import load, save
+    from autoprune.plan import Plan
+    from autoprune.run.callbacks import Callback
+    from autoprune.run.result import SearchResult
+    from autoprune.surgery import apply
+    from autoprune.train import accuracy, finetune
+    from autoprune.verify import verify
+
+    __version__: str
+
+_HOME = {
+    "ArgumentError": "autoprune.errors",
+    "AutopruneError": "autoprune.errors",
+    "Budget": "autoprune.budget",
+    "BudgetError": "autoprune.errors",
+    "Calibration": "autoprune.calibration",
+    "Callback": "autoprune.run.callbacks",
+    "DataError": "autoprune.errors",
+    "DataSplits": "autoprune.data",
+    "ModelError": "autoprune.errors",
+    "Plan": "autoprune.plan",
+    "PlanError": "autoprune.errors",
+    "PruneGraph": "autoprune.graph",
+    "RunError": "autoprune.errors",
+    "SearchResult": "autoprune.run.result",
+    "TraceError": "autoprune.errors",
+    "accuracy": "autoprune.train",
+    "apply": "autoprune.surgery",
+    "calibrate": "autoprune.calibration",
+    "finetune": "autoprune.train",
+    "load": "autoprune.io",
+    "plan": "autoprune.api",
+    "resume": "autoprune.api",
+    "save": "autoprune.io",
+    "search": "autoprune.api",
+    "trace": "autoprune.graph",
+    "verify": "autoprune.verify",
+}
+
+__all__ = [
+    "ArgumentError",
+    "AutopruneError",
+    "Budget",
+    "BudgetError",
+    "Calibration",
+    "Callback",
+    "DataError",
+    "DataSplits",
+    "ModelError",
+    "Plan",
+    "PlanError",
+    "PruneGraph",
+    "RunError",
+    "SearchResult",
+    "TraceError",
+    "__version__",
+    "accuracy",
+    "apply",
+    "calibrate",
+    "finetune",
+    "load",
+    "plan",
+    "resume",
+    "save",
+    "search",
+    "trace",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOME:
+        raise AttributeError(f"module 'autoprune' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("autoprune")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+class _Facade(ModuleType):
+    """Keeps `autoprune.plan` and `autoprune.verify` the functions, whichever module is imported first.
+
+    Importing a submodule binds it as an attribute of its package, which would hide the function of that name.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in _HOME):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Facade

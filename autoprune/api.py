@@ -1,0 +1,235 @@
+"""The Python interface: `plan`, `search` and `resume`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from autoprune.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+    from autoprune.budget import Budget
+    from autoprune.calibration import Calibration
+    from autoprune.criteria import Criterion
+    from autoprune.data import Splits
+    from autoprune.envs import Reward
+    from autoprune.graph import PruneGraph
+    from autoprune.plan import Plan
+    from autoprune.run.callbacks import Callback
+    from autoprune.run.parts import AgentFactory
+    from autoprune.run.result import SearchResult
+
+
+def plan(
+    graph: "PruneGraph",
+    *,
+    keep: Mapping[str, Sequence[int]] | None = None,
+    widths: Mapping[str, int] | None = None,
+    criterion: "str | Criterion" = "obs",
+    calibration: "Calibration | None" = None,
+    seed: int = 0,
+) -> "Plan":
+    """Write down which units of a network stay: exact indices, or how many, chosen by a criterion.
+
+        graph = autoprune.trace(model, inputs)
+        plan = autoprune.plan(graph, widths={"layer1.0.conv1.weight": 8}, criterion="l2")
+        small = autoprune.apply(model, plan)
+
+    Args:
+        graph: What `autoprune.trace(model, example_inputs)` gave; its network is untouched.
+        keep: Units that stay, by group name; missing groups stay whole.
+        widths: Number of units that stay, by group name; the criterion says which. Either `keep` or `widths`.
+        criterion: Orders the units; a name or an object. Not used with `keep`.
+        calibration: What `autoprune.calibrate` gave; needed by criteria that look at data, such as `obs`.
+        seed: Seed of criteria that draw.
+
+    Returns:
+        The plan; `autoprune.apply(model, plan, calibration)` makes the smaller network.
+
+    Raises:
+        ArgumentError: Both or none of `keep` and `widths`, an unknown or locked group, units or widths out of
+            range, or a criterion that needs a calibration.
+        PlanError: The network has been changed since it was traced.
+    """
+    from autoprune.graph import PruneGraph
+    from autoprune.plan import make_plan
+
+    if (keep is None) == (widths is None):
+        raise ArgumentError(f"give either keep or widths, got {'none' if keep is None else 'both'} of them")
+    if not isinstance(graph, PruneGraph) or graph.model is None:
+        raise ArgumentError(
+            f"graph must come from autoprune.trace(model, inputs), got {type(graph).__name__}"
+        )
+    info: dict[str, Any] = {}
+    if keep is None:
+        from autoprune.criteria import rank
+        from autoprune.run.parts import name_of
+
+        full = graph.widths(widths)
+        order = rank(graph, graph.model, criterion, calibration, seed=seed)
+        keep = {name: np.sort(units[: full[name]]).tolist() for name, units in order.items()}
+        info = {"criterion": name_of(criterion), "seed": seed}
+    return make_plan(graph, graph.model, keep, info)
+
+
+def search(
+    model: nn.Module,
+    example_inputs: Any,
+    data: "Splits",
+    budget: "str | Budget",
+    *,
+    agent: "str | AgentFactory" = "ddpg",
+    agent_settings: Mapping[str, Any] | None = None,
+    episodes: int = 200,
+    criterion: "str | Criterion" = "obs",
+    reward: "str | Reward" = "kl",
+    run_dir: str | PathLike[str] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    callbacks: "Iterable[Callback]" = (),
+    round_to: int = 1,
+    lower: float = 0.1,
+    search_images: int = 512,
+    calibration_images: int = 2000,
+    bn_images: int = 500,
+    storage: "str | BaseStorage | None" = None,
+    study_name: str | None = None,
+    baselines: Sequence[str] = ("uniform", "greedy"),
+    model_source: str | None = None,
+    data_source: str | None = None,
+) -> "SearchResult":
+    """Find how much of each layer of a trained network to prune, under a hard budget.
+
+    An agent proposes the width of every group of channels; each proposal (an episode) is sliced out of the
+    original network, reconstructed, and scored on `data.search_val`. The best one is rebuilt, re-fitted,
+    verified and returned. Ctrl-C or SIGTERM end the search early with the best so far (a second one aborts);
+    with `run_dir`, nothing but the running episode is lost however the process ends, and `resume` continues.
+
+    Args:
+        model: Trained network, in train or eval mode; untouched.
+        example_inputs: A tensor, a tuple of arguments or a dict of keyword arguments. Costs are counted for
+            these inputs, their batch included. None takes the first image of `data.search_val`, batch of one.
+        data: Object with the loaders `train` and `search_val`: `autoprune.DataSplits`, a NamedTuple, ...
+            A loader `test` is never touched.
+        budget: Upper bounds that the result keeps: "macs=50%", "params=0.5M", "macs=60%,params=40%".
+        agent: "ddpg", "surrogate", "cmaes", "random", "greedy", "uniform", or a callable
+            `(env, *, seed, **agent_settings)` that returns an `autoprune.agents.Agent`.
+        agent_settings: Further arguments of the agent, JSON values.
+        episodes: Number of candidates that the agent may try.
+        criterion: Orders the units of every group: "obs", "l1", "l2", "random", ... or an object.
+        reward: "kl" (minus the divergence from the dense outputs; needs no labels), "accuracy",
+            "accuracy_guaranteed", or a callable of evaluation and costs.
+        run_dir: New folder for everything that the search writes; None writes nothing. At the end,
+            `run_dir/pruned` holds what `autoprune.load` reads, `run_dir/summary.txt` the summary.
+        seed: Of images, criterion and agent; the same seed gives the same search.
+        device: Where the search runs, for example "cuda"; None stays where the model is.
+        callbacks: Listeners, see `autoprune.Callback`.
+        round_to: Widths are multiples of this (8 suits most GPUs).
+        lower: Smallest share of its units that a group keeps.
+        search_images: Images of `data.search_val` that score a candidate.
+        calibration_images: Images of `data.train` that the calibration and the final re-fit see.
+        bn_images: Images of `data.train` that batch-norm statistics are estimated on.
+        storage: Optuna storage, or its URL, for the study; None takes a file in `run_dir`, or memory.
+        study_name: Name of the study; made up where None.
+        baselines: Allocations to score for comparison: "uniform", "greedy".
+        model_source: `MODULE:CALLABLE` that gives the model, so that `resume` needs none.
+        data_source: `MODULE:CALLABLE` that gives the data, likewise.
+
+    Returns:
+        The pruned network with its plan, the history and a comparison.
+
+    Raises:
+        ArgumentError: An argument out of range, or inputs that the model does not take.
+        BudgetError: The budget does not parse or cannot be met.
+        DataError: A loader is missing, empty or malformed; labels out of range.
+        ModelError: Weights or outputs that are not finite, nothing to prune, a result that fails its checks.
+        TraceError: `torch.export` refuses the model.
+        RunError: `run_dir` is in use, used or cannot be written to; the storage has the study already.
+        KeyboardInterrupt: Stopped before the first episode was finished.
+    """
+    from autoprune.run.checks import check_data, parsed_budget
+    from autoprune.run.config import make_settings
+    from autoprune.run.parts import Parts, Sources, checked_parts, name_of
+    from autoprune.run.problem import take_subject
+    from autoprune.run.start import start
+
+    bounds = parsed_budget(budget)
+    settings = make_settings(
+        budget=str(bounds),
+        agent=name_of(agent),
+        agent_settings=dict(agent_settings or {}),
+        episodes=episodes,
+        criterion=name_of(criterion),
+        reward=name_of(reward),
+        seed=seed,
+        device=None if device is None else str(device),
+        round_to=round_to,
+        lower=lower,
+        search_images=search_images,
+        calibration_images=calibration_images,
+        bn_images=bn_images,
+        baselines=tuple(baselines),
+    )
+    parts = checked_parts(Parts(criterion, reward, agent, storage, tuple(callbacks)))
+    splits = check_data(data)
+    return start(
+        lambda: take_subject(model, example_inputs, splits, settings),
+        bounds,
+        settings,
+        parts,
+        Sources(model_source, data_source),
+        run_dir,
+        study_name,
+    )
+
+
+def resume(
+    run_dir: str | PathLike[str],
+    *,
+    model: nn.Module | None = None,
+    example_inputs: Any = None,
+    data: "Splits | None" = None,
+    episodes: int | None = None,
+    callbacks: "Iterable[Callback]" = (),
+    storage: "str | BaseStorage | None" = None,
+    device: str | None = None,
+    agent: "AgentFactory | None" = None,
+    criterion: "Criterion | None" = None,
+    reward: "Reward | None" = None,
+) -> "SearchResult":
+    """Continue a search where it was stopped: exactly the episodes that it would have run.
+
+    A run that is finished gives its result again, or runs more episodes if `episodes` says so.
+
+    Args:
+        run_dir: The folder that `search` was given.
+        model: The same trained network; None makes it from the recorded `model_source`.
+        example_inputs: None takes the recorded ones.
+        data: The same data; None makes it from the recorded `data_source`.
+        episodes: New total number of episodes; None keeps what the run was started with.
+        callbacks: Listeners, see `autoprune.Callback`.
+        storage: The storage of the study; needed only where it was an object or its URL held a password.
+        device: None keeps what the run was started with.
+        agent: Needed if the run was started with an agent that is not a registered name.
+        criterion: Likewise.
+        reward: Likewise.
+
+    Returns:
+        The same as `search`.
+
+    Raises:
+        RunError: No run there, in use, damaged beyond its last good state (the message names the file), or
+            model or data are missing or not those of the run.
+        PlanError: An earlier result in the folder is damaged; it is not overwritten.
+        ArgumentError: `episodes` below what the run already has.
+    """
+    from autoprune.run.parts import Parts, checked_parts
+    from autoprune.run.resume import proceed
+
+    parts = Parts(criterion or "", reward or "", agent or "", storage, tuple(callbacks))
+    overrides = {"episodes": episodes, "device": None if device is None else str(device)}
+    return proceed(run_dir, model, example_inputs, data, overrides, checked_parts(parts))

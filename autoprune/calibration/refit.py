@@ -1,0 +1,285 @@
+"""Sequential re-fit of a finished candidate on its own inputs."""
+
+import logging
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.calibration.calibration import Calibration
+from autoprune.calibration.chains import ADDITIONS, Chain, Tracked
+from autoprune.calibration.intercept import LayerCall, NormCall, Watch
+from autoprune.calibration.leastsquares import Regression
+from autoprune.calibration.patches import outputs_at, patches
+from autoprune.calibration.reconstruct import by_group
+from autoprune.calibration.targets import Targets, record_targets
+from autoprune.data import Batch
+from autoprune.errors import ArgumentError
+from autoprune.graph import PruneGraph
+from autoprune.graph.export import evaluating, unwrap
+from autoprune.graph.types import Indices
+from autoprune.score.batches import call as forward
+from autoprune.score.batches import resident
+
+logger = logging.getLogger(__name__)
+
+AGREES = 1e-9
+"""A layer whose relative squared error is below this is left as it is."""
+
+PART = 128
+"""Images per pass of the dense network."""
+
+PULL = 1e-2
+"""Ridge that draws towards the present weights, which are a good guess: least squares of all images."""
+
+Slices = Mapping[str, Mapping[int, Indices]]
+
+
+class Refit:
+    """Re-fits pruned copies of one network, layer after layer, to what the dense network computes.
+
+    The asymmetric, sequential reconstruction of He et al. 2017 (arXiv:1707.06168, section 3.2), in one pass:
+    all images run through the pruned network at once; every layer whose output has come to differ gets the
+    least-squares weights from the inputs that it sees now (of layers already re-fitted) to the dense values
+    at the same positions, and the pass goes on with them. Further:
+
+    - the aim is the value behind the layer's batch norm, and the batch norm keeps the dense variance and
+      takes the fitted constant into its mean, so that the fit holds exactly as solved;
+    - a layer whose value is added to another one aims at the dense sum minus what the other one is in the
+      pruned network, so that every residual branch also repairs what went wrong before it;
+    - in front of a ReLU only what passes it counts (Zhang et al. 2016, arXiv:1505.06798).
+
+    Which of these apply is seen in a pass of the dense network; where the pattern is another one (a value
+    that is read twice, an unknown function in between) the aim is the layer's plain output. Batch norms that
+    no re-fitted layer feeds get the statistics of the pass.
+
+    Args:
+        graph: Of the dense network.
+        dense: The dense network, in any mode; untouched. Its values are noted once, here.
+        batches: Inputs, or (inputs, labels), or dicts. All images are held in memory with the activations
+            of a few layers.
+        positions: Output positions per image and layer.
+        ridge: Relative to the mean diagonal element of the moment; it draws towards the present weights.
+        relu_steps: Steps of the fit in front of a ReLU; 0 ignores it.
+        seed: Seed of the positions.
+
+    Raises:
+        ArgumentError: `positions` below 1, `relu_steps` or `ridge` below 0.
+        DataError: No images.
+    """
+
+    def __init__(
+        self,
+        graph: PruneGraph,
+        dense: nn.Module,
+        batches: Iterable[Any],
+        *,
+        positions: int = 16,
+        ridge: float = PULL,
+        relu_steps: int = 3,
+        seed: int = 0,
+    ) -> None:
+        if positions < 1:
+            raise ArgumentError(f"positions must be at least 1, got {positions}")
+        if relu_steps < 0 or ridge < 0:
+            raise ArgumentError(f"relu_steps and ridge must be at least 0, got {relu_steps} and {ridge}")
+        dense = unwrap(dense)
+        device = next((p.device for p in dense.parameters()), torch.device("cpu"))
+        self._whole: Batch = resident(batches, device, sys.maxsize)[0]
+        parts = resident([self._whole], device, PART)
+        self._graph = graph
+        self._settings = ridge, relu_steps
+        self._layers = [x for x in graph.layers if x.kind != "conv_transposed" and x.calls == 1]
+        buffers = dict(dense.named_buffers())
+        self._targets = record_targets(dense, self._layers, parts, positions, seed)
+        norms = [t.chain.norm for t in self._targets.values() if t.chain.norm is not None]
+        self._variances = {norm.variance: buffers[norm.variance].clone() for norm in norms}
+
+    def __call__(self, pruned: nn.Module, keep: Mapping[str, Sequence[int]]) -> None:
+        """Re-fit a pruned copy in place; its modes stay.
+
+        Args:
+            pruned: The candidate, in the dense network's dtype and on its device.
+            keep: Units that stay, by group; missing groups are whole.
+
+        Raises:
+            ArgumentError: An unknown or locked group, or units that do not exist.
+        """
+        pruned = unwrap(pruned)
+        slices = self._graph.slices(keep)
+        self._restore_variances(pruned, slices)
+        watch = _Refitting(pruned, self._layers, self._targets, slices, *self._settings)
+        with evaluating(pruned), torch.no_grad(), watch:
+            forward(pruned, self._whole.inputs)
+
+    def _restore_variances(self, pruned: nn.Module, slices: Slices) -> None:
+        buffers = dict(pruned.named_buffers())
+        for name, dense in self._variances.items():
+            buffers[name].copy_(_kept(dense, slices, name, 0))
+
+
+def refit(
+    dense: nn.Module,
+    pruned: nn.Module,
+    graph: PruneGraph,
+    calibration: Calibration | None,
+    keep: Mapping[str, Sequence[int]],
+    batches: Iterable[Any],
+    *,
+    positions: int = 16,
+    ridge: float = PULL,
+    relu_steps: int = 3,
+    seed: int = 0,
+) -> None:
+    """`Refit` for a single pruned network, in place.
+
+    Batch-norm statistics need no recalibration afterwards; it would undo a part of the fit.
+
+    Args:
+        dense: The dense network; untouched.
+        pruned: The candidate; changed in place.
+        graph: Of the dense network.
+        calibration: Not needed any more; may be None.
+        keep: Units that stay, by group.
+        batches: Images, as in `Refit`.
+        positions: As in `Refit`.
+        ridge: As in `Refit`.
+        relu_steps: As in `Refit`.
+        seed: As in `Refit`.
+
+    Raises:
+        ArgumentError: As in `Refit`.
+        DataError: As in `Refit`.
+    """
+    fit = Refit(graph, dense, batches, positions=positions, ridge=ridge, relu_steps=relu_steps, seed=seed)
+    fit(pruned, keep)
+
+
+def _kept(tensor: Tensor, slices: Slices, name: str, dim: int, of: int = 0) -> Tensor:
+    stay = slices.get(name, {}).get(dim)
+    return tensor if stay is None else tensor.index_select(of, torch.as_tensor(stay, device=tensor.device))
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A layer that waits for the sum that its value joins."""
+
+    call: LayerCall
+    version: int
+    norm: NormCall | None = None
+
+
+class _Refitting(Watch):
+    """The pass over the pruned network."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Sequence[Any],
+        targets: Mapping[str, Targets],
+        slices: Slices,
+        ridge: float,
+        relu_steps: int,
+    ) -> None:
+        super().__init__(model, layers)
+        self._targets, self._slices = targets, slices
+        self._ridge, self._relu_steps = ridge, relu_steps
+        self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._changed = False
+        self._pending = Tracked()
+        self._fed = {t.chain.norm.mean for t in targets.values() if t.chain.norm is not None}
+
+    def on_layer(self, call: LayerCall) -> Tensor:
+        name = call.layer.weight
+        self._changed = self._changed or 1 in self._slices.get(name, {})
+        target = self._targets.get(name)
+        if not self._changed or target is None:
+            return call.run()
+        if target.chain.joins:
+            output = call.run()
+            self._pending[output] = _Pending(call, call.inputs._version)
+            return output
+        self._fit(call, target, None)
+        return call.run()
+
+    def on_norm(self, call: NormCall) -> Tensor:
+        waiting: _Pending | None = self._pending.pop(call.named["input"])
+        if waiting is None and self._changed and call.norm.mean not in self._fed:
+            return call.run(training=True, momentum=1.0)
+        output = call.run()
+        if waiting is not None:
+            waiting.norm = call
+            self._pending[output] = waiting
+        return output
+
+    def on_other(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if function in ADDITIONS and not kwargs:
+            for own, other in (args[:2], args[1::-1]):
+                waiting: _Pending | None = self._pending.pop(own)
+                if waiting is not None:
+                    self._join(waiting, own, other)
+        return function(*args, **kwargs)
+
+    def _join(self, waiting: _Pending, own: Tensor, other: Tensor) -> None:
+        call = waiting.call
+        if call.inputs._version != waiting.version:
+            logger.info("'%s' is not re-fitted: its input was overwritten in place", call.layer.weight)
+            return
+        self._fit(call, self._targets[call.layer.weight], other)
+        value = call.run()
+        own.copy_(value if waiting.norm is None else waiting.norm.run(input=value))
+
+    def _fit(self, call: LayerCall, target: Targets, other: Tensor | None) -> None:
+        scale, shift = self._affine(target.chain, call)
+        groups = call.groups
+        values = _by_group(_kept(target.values, self._slices, call.layer.weight, 0, of=1), groups)
+        added = 0.0 if other is None else _by_group(outputs_at(call, other, target.positions), groups)
+        rows = patches(call, target.positions)
+        values = values.to(rows.dtype)
+        old = by_group(call.weight, groups)
+        by_channel = scale.view(groups, 1, -1)
+        constant = call.bias is not None or target.chain.norm is not None
+        regression = Regression(rows, constant, self._ridge, old * by_channel)
+        bias = call.bias if call.bias is not None else torch.zeros_like(shift)
+        present = regression.predict(old * by_channel, (shift + scale * bias).view(groups, -1)) + added
+        if float((present - values).square().mean()) <= AGREES * float(values.square().mean()):
+            return
+        steps = self._relu_steps if target.chain.relu else 0
+        weights, offset = regression.fit_relu(values, added, steps)
+        self._store(call, target.chain, weights, offset.flatten(), scale, shift)
+
+    def _affine(self, chain: Chain, call: LayerCall) -> tuple[Tensor, Tensor]:
+        """Scale and shift of the batch norm behind the layer, shape (outputs,), float64."""
+        outputs = len(call.weight)
+        if chain.norm is None:
+            one = torch.ones(outputs, dtype=torch.float64, device=call.weight.device)
+            return one, torch.zeros_like(one)
+        return chain.norm.affine(self._tensors)
+
+    def _store(
+        self, call: LayerCall, chain: Chain, weights: Tensor, offset: Tensor, scale: Tensor, shift: Tensor
+    ) -> None:
+        """Write `weights / scale`, and the constant into the batch norm's mean or the bias.
+
+        Channels that the batch norm multiplies with 0 are left alone.
+        """
+        live = scale.abs() > 1e-8 * scale.abs().max()
+        divisor = torch.where(live, scale, torch.ones_like(scale))
+        new = (weights / divisor.view(len(weights), 1, -1)).mT.reshape(call.weight.shape)
+        chosen = live.view(-1, *[1] * (call.weight.dim() - 1))
+        call.weight.copy_(torch.where(chosen, new.to(call.weight.dtype), call.weight))
+        if chain.norm is not None:
+            mean = self._tensors[chain.norm.mean]
+            bias = 0.0 if call.bias is None else call.bias.double()
+            old = mean.double()
+            # scale * (x W / scale + bias - new) + beta = x W + offset, where shift = beta - scale * old
+            mean.copy_(torch.where(live, old + bias + (shift - offset) / divisor, old))
+        elif call.bias is not None:
+            call.bias.copy_(offset)
+
+
+def _by_group(rows: Tensor, groups: int) -> Tensor:
+    return rows.view(len(rows), groups, -1).transpose(0, 1)

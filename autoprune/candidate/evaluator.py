@@ -1,0 +1,145 @@
+"""Widths in, value out: slice, reconstruct, recalibrate batch norm, score."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from autoprune.data import Batch
+from autoprune.errors import ArgumentError
+from autoprune.graph import PruneGraph
+from autoprune.graph.export import unwrap
+from autoprune.graph.types import Indices
+from autoprune.score import Evaluation, Score
+from autoprune.score.batches import as_channels_last, resident
+from autoprune.surgery.changes import Surgery
+from autoprune.surgery.slicer import Slicer
+
+if TYPE_CHECKING:
+    from autoprune.calibration import Calibration
+
+
+class CandidateEvaluator:
+    """Evaluates candidates of one network, each one sliced from the original weights.
+
+    The value of a candidate depends on its widths alone, not on what was evaluated before, and is bit by bit
+    the same in every call on one machine. The modules are copied once and filled anew for every candidate.
+
+    Args:
+        graph: The graph of the network.
+        model: The dense network, in any mode; untouched, and not to be changed while this object is in use.
+        calibration: Calibration of the network; may be None if `reconstruct` is false.
+        order: Unit indices of every prunable group, most important first; a candidate keeps a prefix.
+        score: What a candidate is worth.
+        bn_inputs: Batches on which batch-norm statistics are estimated anew; None leaves the dense
+            network's statistics. Read once, then kept on the device.
+        reconstruct: Whether layers that read pruned channels get least-squares weights.
+        memo: How many of the latest evaluations are remembered.
+
+    Raises:
+        ArgumentError: `order` misses a prunable group or is not a permutation; no calibration; or the model
+            is not the one that the graph was traced from.
+        DataError: `bn_inputs` is empty.
+    """
+
+    def __init__(
+        self,
+        graph: PruneGraph,
+        model: nn.Module,
+        calibration: "Calibration | None",
+        order: Mapping[str, ArrayLike],
+        score: Score,
+        bn_inputs: Iterable[Any] | None,
+        *,
+        reconstruct: bool = True,
+        memo: int = 256,
+    ) -> None:
+        if reconstruct and calibration is None:
+            raise ArgumentError(
+                "calibration must be given to reconstruct weights; pass one, or reconstruct=False"
+            )
+        model = unwrap(model)
+        self._graph = graph
+        self._score = score
+        self._order = _checked_order(graph, order)
+        self._surgery = Surgery(graph, model)
+        self._slicer = Slicer(model, channels_last=score.images.channels_last)
+        self._reconstruct = _reconstruction(graph, model, calibration) if reconstruct else None
+        self._bn_batches = _bn_batches(model, bn_inputs, score)
+        self._memo: OrderedDict[tuple[int, ...], Evaluation] = OrderedDict()
+        self._memo_size = memo
+
+    def keep(self, widths: Mapping[str, int]) -> dict[str, Indices]:
+        """Ascending unit indices that stay of every prunable group; groups missing from `widths` stay whole.
+
+        Raises:
+            ArgumentError: An unknown or locked group, or a width outside 1..size.
+        """
+        full = self._graph.widths(widths)
+        return {name: np.sort(units[: full[name]]) for name, units in self._order.items()}
+
+    def build(self, widths: Mapping[str, int]) -> nn.Module:
+        """Make the candidate, in eval mode. It is valid until the next call of `build` or `evaluate`.
+
+        Raises:
+            ArgumentError: As `keep`.
+            ModelError: The surgery is impossible for a module.
+        """
+        keep = self.keep(widths)
+        changed = self._surgery(keep)
+        overrides: Mapping[str, Tensor] = self._reconstruct(keep) if self._reconstruct else {}
+        candidate = self._slicer(changed.slices, changed.modules, overrides).eval()
+        if self._bn_batches:
+            from autoprune.calibration import recalibrate_bn
+
+            recalibrate_bn(candidate, self._bn_batches)
+        return candidate
+
+    def evaluate(self, widths: Mapping[str, int]) -> Evaluation:
+        """Make the candidate and score it.
+
+        Raises:
+            ArgumentError: As `keep`.
+            ModelError: The candidate cannot be made or run.
+        """
+        full = self._graph.widths(widths)
+        key = tuple(full[name] for name in self._order)
+        evaluation = self._memo.pop(key, None) or self._score(self.build(widths))
+        self._memo[key] = evaluation
+        while len(self._memo) > self._memo_size:
+            self._memo.popitem(last=False)
+        return Evaluation(evaluation.score, dict(evaluation.metrics))
+
+
+def _checked_order(graph: PruneGraph, order: Mapping[str, ArrayLike]) -> dict[str, Indices]:
+    result: dict[str, Indices] = {}
+    for group in graph.prunable:
+        if group.name not in order:
+            raise ArgumentError(f"order must rank every prunable group, '{group.name}' is missing")
+        units = np.asarray(order[group.name], dtype=np.int64)
+        if not np.array_equal(np.sort(units), np.arange(group.size)):
+            raise ArgumentError(f"order['{group.name}'] must be a permutation of 0..{group.size - 1}")
+        result[group.name] = units
+    return result
+
+
+def _reconstruction(graph: PruneGraph, model: nn.Module, calibration: Any) -> Any:
+    from autoprune.calibration import Reconstruction
+
+    return Reconstruction(graph, model, calibration)
+
+
+def _bn_batches(model: nn.Module, bn_inputs: Iterable[Any] | None, score: Score) -> list[Batch]:
+    has_statistics = any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        for module in model.modules()
+    )
+    if bn_inputs is None or not has_statistics:
+        return []
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    batches = resident(bn_inputs, device, score.images.batch_size)
+    return [as_channels_last(batch) for batch in batches] if score.images.channels_last else batches

@@ -1,0 +1,85 @@
+"""`autoprune apply`: a plan and the dense network to a folder of weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autoprune.cli.options import Model, Plan, Shapes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    import autoprune
+
+
+def apply(
+    model: Model,
+    plan: Plan,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="New folder for the weights and the plan.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", "-d", metavar="MODULE:CALLABLE", help="Re-fit the weights on this data."),
+    ] = None,
+    calibration_images: Annotated[
+        int, typer.Option("--calibration-images", metavar="N", help="Images of data.train to re-fit with.")
+    ] = 2000,
+    input_shape: Shapes = None,
+) -> None:
+    """Cut the network as a plan says and save the smaller network.
+
+    The weights that stay are those of the dense network. With --data the layers behind pruned channels are
+    re-fitted to the dense network's outputs, and BatchNorm statistics estimated anew; a run's own `pruned`
+    folder has that.
+
+    Example: `autoprune apply --model models:resnet20 --plan runs/r20 --out small`
+    """
+    import autoprune
+    from autoprune.cli.console import out as console
+    from autoprune.cli.locate import load_model
+
+    chosen = autoprune.Plan.load(_file(plan))
+    dense = load_model(model)
+    if data is None:
+        small = autoprune.apply(dense, chosen)
+    else:
+        small = _refitted(dense, chosen, data, input_shape, calibration_images)
+    autoprune.save(small, chosen, out)
+    console().print(
+        f"{chosen}\n\nWritten to {out}. In Python: autoprune.load('{out}', dense_model)", soft_wrap=True
+    )
+
+
+def _file(plan: Path) -> Path:
+    """The plan in a run folder, in its `pruned` folder, or the file itself."""
+    from autoprune.errors import ArgumentError
+
+    if not plan.is_dir():
+        return plan
+    for path in (plan / "plan.json", plan / "pruned" / "plan.json"):
+        if path.is_file():
+            return path
+    raise ArgumentError(f"--plan {plan}: the folder holds neither plan.json nor pruned/plan.json")
+
+
+def _refitted(
+    dense: "nn.Module", plan: "autoprune.Plan", data: str, shapes: Sequence[str] | None, count: int
+) -> "nn.Module":
+    """The pruned network with weights and statistics for the images of `data.train`."""
+    import autoprune
+    from autoprune.calibration import refit
+    from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.data import FirstImages
+    from autoprune.train import device_of
+
+    splits = load_data(data)
+    images = FirstImages(splits.train, count, seed=0, name="data.train", device=device_of(dense))
+    graph = autoprune.trace(dense, example_inputs(shapes or (), splits))
+    calibration = autoprune.calibrate(graph, dense, images)
+    small = autoprune.apply(dense, plan, calibration)
+    keep = {name: group.keep for name, group in plan.groups.items()}
+    refit(dense, small, graph, calibration, keep, images)
+    return small

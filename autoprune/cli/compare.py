@@ -1,0 +1,125 @@
+"""What was found beside the dense network and the allocations that need no search, measured alike."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import autoprune
+from autoprune.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from autoprune.data import Splits
+    from autoprune.run.result import Measured, SearchResult
+
+RIVALS = ("uniform", "greedy")
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A network and its row.
+
+    Attributes:
+        name: As shown.
+        model: The network.
+        measured: Its widths, costs and search score.
+    """
+
+    name: str
+    model: "nn.Module"
+    measured: "Measured"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the comparison.
+
+    Attributes:
+        name: As shown.
+        costs: MACs and parameters, and what else the budget names.
+        score: Score on the search images, higher is better.
+        before: Share of test images that are right before fine-tuning, None if it cannot be known.
+        after: The same after it, None without fine-tuning.
+    """
+
+    name: str
+    costs: Mapping[str, float]
+    score: float
+    before: float | None
+    after: float | None
+
+
+def contenders(
+    result: "SearchResult",
+    dense: "nn.Module",
+    example_inputs: Any,
+    data: "Splits",
+    settings: Mapping[str, Any],
+    stage: Callable[[str], None],
+) -> list[Contender]:
+    """The dense network, uniform and greedy, each made with all steps of the search, and what was found.
+
+    Args:
+        result: Of the search.
+        dense: The network that was searched.
+        example_inputs: As the search had them.
+        data: As the search had it.
+        settings: The keyword arguments of the search that shape a candidate, whichever agent chooses it.
+        stage: Told what is being made.
+    """
+    found = [Contender("dense", dense, result.dense)]
+    for name in RIVALS:
+        stage(f"making {name}")
+        rival = autoprune.search(
+            dense, example_inputs, data, **settings, agent=name, episodes=1, baselines=(), run_dir=None
+        )
+        found.append(Contender(name, rival.model, rival.found))
+    return [*found, Contender("found", result.model, result.found)]
+
+
+def compare(
+    networks: Iterable[Contender],
+    data: Any,
+    epochs: int,
+    device: str | None,
+    stage: Callable[[str], None],
+) -> tuple[list[Row], "dict[str, nn.Module]"]:
+    """Measure every network on the test set, fine-tune a copy of it, and measure that.
+
+    Args:
+        networks: Untouched.
+        data: `train` is fine-tuned on, `test` (if there is one) measured on.
+        epochs: Of the fine-tuning, the same for all; 0 leaves it out.
+        device: Where to; None stays where the networks are.
+        stage: Told what is being done.
+
+    Returns:
+        The rows, and the fine-tuned networks by name (none without fine-tuning).
+    """
+    rows, tuned = [], {}
+    for network in networks:
+        stage(f"testing {network.name}")
+        model = copy.deepcopy(network.model).to(device)
+        before, after = accuracy_on_test(model, data), None
+        if epochs:
+            stage(f"fine-tuning {network.name}")
+            autoprune.finetune(model, data.train, epochs)
+            after = accuracy_on_test(model, data)
+            tuned[network.name] = model
+        rows.append(
+            Row(network.name, network.measured.costs, network.measured.evaluation.score, before, after)
+        )
+    return rows, tuned
+
+
+def accuracy_on_test(model: "nn.Module", data: Any) -> float | None:
+    """Accuracy (0 to 1) on `data.test`; None if there is no such loader, or it has no labels."""
+    loader = getattr(data, "test", None)
+    if loader is None:
+        return None
+    try:
+        return autoprune.accuracy(model, loader)
+    except DataError:
+        return None

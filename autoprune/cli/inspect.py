@@ -1,0 +1,89 @@
+"""`autoprune inspect`: what can be pruned, what it costs, and what is locked and why."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autoprune.cli.options import Model, Shapes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from autoprune.graph.types import Group, PruneGraph, Term
+
+
+def inspect(
+    model: Model,
+    input_shape: Shapes = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", "-d", metavar="MODULE:CALLABLE", help="Take the example input from this data instead."
+        ),
+    ] = None,
+    prunable: Annotated[bool, typer.Option("--prunable", help="Leave locked groups out.")] = False,
+) -> None:
+    """Show which channels must be pruned together, their share of the cost, and what is locked and why.
+
+    Example: `autoprune inspect --model models:resnet20 --input-shape 1,3,32,32`
+    """
+    from autoprune.cli.console import out
+    from autoprune.cli.locate import load_model
+    from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.graph import trace
+
+    network = load_model(model)
+    inputs = example_inputs(input_shape or (), None if data is None else load_data(data))
+    graph = trace(network, inputs)
+    console = out()
+    console.print(group_table(graph, [g for g in graph.groups if g.prunable or not prunable]))
+    console.print(
+        f"{len(graph.prunable)} of {len(graph.groups)} groups can be pruned; "
+        f"dense: {graph.macs():,} MACs for the example input, {graph.params():,} parameters"
+    )
+
+
+def group_table(graph: "PruneGraph", groups: "Sequence[Group]") -> "Table":
+    """One row per group; a share is the part of the cost in layers that the group's units run through."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title="Groups in network order", caption="A layer counts for its input and its output group alike."
+    )
+    for heading in ("group", "units", "MACs", "params"):
+        table.add_column(heading, justify="left" if heading == "group" else "right", overflow="fold")
+    table.add_column("state", overflow="fold")
+    for group in groups:
+        state = (
+            Text("prunable", style="green")
+            if group.prunable
+            else Text(f"locked: {group.reason}", style="yellow")
+        )
+        if group.note:
+            state.append(f" ({group.note})")
+        shares = shares_of(graph, group)
+        table.add_row(Text(group.name), str(group.size), *(f"{100 * s:.1f}%" for s in shares), state)
+    return table
+
+
+def shares_of(graph: "PruneGraph", group: "Group") -> tuple[float, float]:
+    """The part (0 to 1) of dense MACs, and of parameters, in layers that the group's units run through."""
+    tensors = {axis.parameter for axis in group.axes}
+    layers = {layer.name for layer in graph.layers if tensors & {layer.weight, layer.bias}}
+    return _share(graph, graph.mac_terms, group, tensors | layers), _share(
+        graph, graph.param_terms, group, tensors
+    )
+
+
+def _share(graph: "PruneGraph", terms: "Sequence[Term]", group: "Group", owners: set[str]) -> float:
+    dense = graph.widths()
+    total = sum(term(dense) for term in terms)
+    through = sum(term(dense) for term in terms if term.owner in owners or _enters(term, group.name))
+    return through / total if total else 0.0
+
+
+def _enters(term: "Term", name: str) -> bool:
+    extents = (*term.factors, *(() if term.divisor is None else (term.divisor,)))
+    return any(part == name for extent in extents for part, _ in extent.parts)

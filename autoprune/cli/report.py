@@ -1,0 +1,118 @@
+"""The end of a search: the comparison, where the result lies, and how to load it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from autoprune.cli.compare import Row, compare, contenders
+from autoprune.errors import AutopruneError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from autoprune.data import Splits
+    from autoprune.run.result import SearchResult
+
+SHAPING = (
+    "budget", "criterion", "reward", "seed", "device", "round_to", "lower",
+    "search_images", "calibration_images", "bn_images",
+)  # fmt: skip
+"""The settings of a search that shape a candidate, whichever agent chooses it."""
+
+LABELS = {"macs": "MACs", "params": "parameters"}
+
+
+def report(
+    result: "SearchResult",
+    dense: "nn.Module",
+    example_inputs: Any,
+    data: "Splits",
+    settings: Mapping[str, Any],
+    epochs: int,
+    stage: Callable[[str], None],
+) -> list[Any]:
+    """Compare, and tell where the result lies; fine-tuned weights are saved beside it.
+
+    The search is over and its result safe: an interrupt or an error here costs the comparison alone.
+
+    Args:
+        result: Of the search.
+        dense: The network that was searched.
+        example_inputs: As the search had them.
+        data: As the search had it.
+        settings: All settings of the search by name; those in `SHAPING` are used.
+        epochs: Of the fine-tuning of every row; 0 leaves it out.
+        stage: Told what is being done.
+
+    Returns:
+        What to print.
+    """
+    import autoprune
+
+    shaping = {name: settings[name] for name in SHAPING}
+    tuned: Mapping[str, nn.Module] = {}
+    try:
+        networks = contenders(result, dense, example_inputs, data, shaping, stage)
+        rows, tuned = compare(networks, data, epochs, settings["device"], stage)
+        shown: list[Any] = [table(rows, epochs)]
+    except (KeyboardInterrupt, AutopruneError) as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        shown = [result.summary(), f"The comparison could not be made: {reason}"]
+    if result.run_dir is not None and "found" in tuned:
+        autoprune.save(tuned["found"], result.plan, result.run_dir / "finetuned")
+    stage("done")
+    return [*shown, ending(result), places(result, tuned="found" in tuned)]
+
+
+def table(rows: Sequence[Row], epochs: int) -> Table:
+    """The comparison; the first row is what shares refer to."""
+    heads = [*(LABELS.get(name, name) for name in rows[0].costs), "search score"]
+    tested = any(row.before is not None for row in rows)
+    heads += ["test accuracy"] * tested + [f"after {epochs} epochs"] * (tested and bool(epochs))
+    drawn = Table(title="Same engine, same images, same budget; the test set was not seen by any search")
+    drawn.add_column("network")
+    for head in heads:
+        drawn.add_column(head, justify="right")
+    for row in rows:
+        cells = [cost(value, rows[0].costs[name]) for name, value in row.costs.items()]
+        cells += [f"{row.score:.4f}"]
+        cells += [percent(value) for value in (row.before, row.after)][: len(heads) - len(cells)]
+        drawn.add_row(Text(row.name), *cells, style="bold" if row.name == "found" else "")
+    return drawn
+
+
+def cost(value: float, dense: float) -> str:
+    """A cost with its share of the dense one."""
+    number = f"{value:,}" if float(value).is_integer() else f"{value:,.3f}"
+    return f"{number.removesuffix('.0')} ({100 * value / dense:.1f}%)" if dense else number
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage."""
+    return "-" if value is None else f"{100 * value:.2f}%"
+
+
+def ending(result: "SearchResult") -> str:
+    """One line on the run."""
+    state = "Stopped after" if result.stopped else "Best of"
+    limits = ", ".join(f"{name} <= {limit:,.0f}" for name, limit in result.limits.items())
+    scores = f"score {result.best.evaluation.score:.4f}, re-fitted {result.found.evaluation.score:.4f}"
+    return (
+        f"{state} {len(result.history)} episodes: episode {result.best.number} ({scores}); budget {limits}."
+    )
+
+
+def places(result: "SearchResult", *, tuned: bool) -> str:
+    """Where the result lies and how to use it."""
+    folder = result.run_dir
+    if folder is None:
+        return "Nothing was written (no run folder)."
+    lines = [
+        f"The pruned network is in {folder / 'pruned'}. "
+        f"In Python: autoprune.load('{folder / 'pruned'}', dense_model)"
+    ]
+    lines += [f"Its fine-tuned weights are in {folder / 'finetuned'}, loaded likewise."] * tuned
+    lines += [f"Go on with: autoprune resume {folder}"] * result.stopped
+    return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""`autoprune search`: from a trained network and a budget to a smaller network."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autoprune.cli.options import Data, Device, Finetune, Model, Quiet, Shapes
+
+
+def search(
+    model: Model,
+    data: Data,
+    budget: Annotated[
+        str,
+        typer.Option(
+            "--budget",
+            "-b",
+            metavar="COST=BOUND",
+            help="Hard upper bound: macs=50%, params=0.5M, or macs=60%,params=40% (all hold).",
+        ),
+    ],
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--run-dir", "-o", metavar="FOLDER", help="New folder for the run; by default one below runs."
+        ),
+    ] = None,
+    episodes: Annotated[
+        int, typer.Option("--episodes", "-n", metavar="N", help="Candidates to evaluate.")
+    ] = 200,
+    agent: Annotated[
+        str,
+        typer.Option("--agent", metavar="NAME", help="ddpg, surrogate, cmaes, random, greedy or uniform."),
+    ] = "ddpg",
+    criterion: Annotated[
+        str,
+        typer.Option(
+            "--criterion", metavar="NAME", help="What orders the channels; see `autoprune criteria`."
+        ),
+    ] = "obs",
+    reward: Annotated[
+        str, typer.Option("--reward", metavar="NAME", help="kl, accuracy or accuracy_guaranteed.")
+    ] = "kl",
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="The same seed gives the same search.")
+    ] = 0,
+    device: Device = None,
+    round_to: Annotated[
+        int,
+        typer.Option("--round-to", metavar="N", help="Round widths down to multiples of N; 8 suits GPUs."),
+    ] = 1,
+    lower: Annotated[
+        float,
+        typer.Option("--lower", metavar="RATIO", help="Smallest share of its units that a group keeps."),
+    ] = 0.1,
+    search_images: Annotated[
+        int,
+        typer.Option(
+            "--search-images", metavar="N", help="Images of data.search_val that score a candidate."
+        ),
+    ] = 512,
+    calibration_images: Annotated[
+        int,
+        typer.Option("--calibration-images", metavar="N", help="Images of data.train for the calibration."),
+    ] = 2000,
+    bn_images: Annotated[
+        int, typer.Option("--bn-images", metavar="N", help="Images of data.train for BatchNorm statistics.")
+    ] = 500,
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", metavar="URL", help="Optuna storage instead of a file in the run folder."),
+    ] = None,
+    finetune_epochs: Finetune = 0,
+    input_shape: Shapes = None,
+    quiet: Quiet = False,
+) -> None:
+    """Search the layer-wise pruning ratios of a trained network under a hard budget.
+
+    The final table compares the dense network, uniform ratios, the greedy allocation and what was found; the
+    test set (data.test) is looked at only then. Ctrl-C finishes with the best so far; `autoprune resume` goes
+    on from there.
+
+    Example: `autoprune search -m models:resnet20 -d data:splits -b macs=50% -n 200 -o runs/r20`
+    """
+    import autoprune
+    from autoprune.cli.console import err, show
+    from autoprune.cli.locate import load_model
+    from autoprune.cli.progress import SearchProgress
+    from autoprune.cli.report import report
+    from autoprune.cli.runs import default_run_dir
+    from autoprune.cli.shapes import example_inputs, load_data
+
+    network, splits = load_model(model), load_data(data)
+    inputs = example_inputs(input_shape, None) if input_shape else None
+    settings: dict[str, Any] = {
+        "budget": budget,
+        "agent": agent,
+        "episodes": episodes,
+        "criterion": criterion,
+        "reward": reward,
+        "seed": seed,
+        "device": device,
+        "round_to": round_to,
+        "lower": lower,
+        "search_images": search_images,
+        "calibration_images": calibration_images,
+        "bn_images": bn_images,
+    }
+    with SearchProgress(err(), quiet) as progress:
+        result = autoprune.search(
+            network,
+            inputs,
+            splits,
+            **settings,
+            run_dir=run_dir or default_run_dir(model),
+            storage=storage,
+            callbacks=[progress],
+            model_source=model,
+            data_source=data,
+        )
+        shown = report(result, network, inputs, splits, settings, finetune_epochs, progress.on_stage)
+    show(shown)

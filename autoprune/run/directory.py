@@ -1,0 +1,146 @@
+"""The folder that one search owns: what lies where, and who may write there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from autoprune.errors import RunError
+from autoprune.run.checkpoint import Checkpoint, Checkpoints
+from autoprune.run.config import RunConfig
+from autoprune.run.lock import LOCK_NAME, locked
+from autoprune.run.stored import read_stored, write_stored, written_to
+
+INPUTS_NAME = "example_inputs.safetensors"
+JOURNAL_NAME = "optuna.journal"
+STARTED = (LOCK_NAME, INPUTS_NAME, JOURNAL_NAME)
+"""What a search that ended before its first episode may leave, and the next one may replace."""
+
+
+class RunDirectory:
+    """A locked run directory; made by `created` or `opened`.
+
+    Attributes:
+        path: The folder.
+        config_path: `config.json`: settings and fingerprints; its presence means that a run was begun here.
+        inputs_path: `example_inputs.safetensors`.
+        pruned_path: Folder `pruned` with the result, as `autoprune.save` writes it, at the end.
+        summary_path: `summary.txt`, likewise.
+        checkpoints: The folder `checkpoint`, with the state of agent and history.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_path = path / "config.json"
+        self.inputs_path = path / INPUTS_NAME
+        self.pruned_path = path / "pruned"
+        self.summary_path = path / "summary.txt"
+        self.checkpoints = Checkpoints(path / "checkpoint")
+
+    def write_config(self, config: RunConfig) -> None:
+        """Record the settings.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
+        with self.writing():
+            write_stored(self.config_path, config.body())
+
+    def read_config(self) -> RunConfig:
+        """The recorded settings.
+
+        Raises:
+            RunError: The file is missing, damaged, or of another version.
+        """
+        body = read_stored(self.config_path)
+        try:
+            return RunConfig.model_validate(body)
+        except ValidationError as error:
+            raise RunError(
+                f"'{self.config_path}' cannot be used by this version of autoprune: {_first(error)}"
+            ) from error
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            RunError: It cannot be written; the one before is intact.
+        """
+        with self.writing():
+            self.checkpoints.save(checkpoint)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn a failed write into a `RunError` that says how to go on."""
+        hint = f"the episodes before are safe; make room or give access, then use resume('{self.path}')"
+        with written_to(self.path, hint):
+            yield
+
+
+def _first(error: ValidationError) -> str:
+    problem: Any = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+
+
+@contextmanager
+def created(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
+    """Make and lock the directory of a new run. A run that fails before its config is written leaves nothing.
+
+    Raises:
+        RunError: It holds a run or other files, is in use, or cannot be written to.
+    """
+    directory = RunDirectory(Path(run_dir))
+    path = directory.path
+    _refuse_used(directory)
+    made = not path.exists()
+    with written_to(path, "choose a run_dir that you may write to"):
+        path.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(path):
+            _refuse_used(directory)
+            yield directory
+    finally:
+        if not directory.config_path.exists():
+            _tidy(path, made)
+
+
+@contextmanager
+def opened(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
+    """Lock the directory of an earlier run.
+
+    Raises:
+        RunError: There is no run in it, it is in use, or cannot be written to.
+    """
+    directory = RunDirectory(Path(run_dir))
+    if not directory.config_path.is_file():
+        raise RunError(f"run_dir '{directory.path}' holds no run (no config.json); start one with search")
+    with locked(directory.path):
+        yield directory
+
+
+def _refuse_used(directory: RunDirectory) -> None:
+    path = directory.path
+    if directory.config_path.exists():
+        raise RunError(
+            f"run_dir '{path}' already holds a run; continue it with autoprune.resume('{path}') "
+            f"(`autoprune resume {path}`), or choose another folder"
+        )
+    if path.exists() and not path.is_dir():
+        raise RunError(f"run_dir '{path}' must be a folder, got a file")
+    with written_to(path, "choose a run_dir that you may write to"):
+        foreign = [p.name for p in path.iterdir() if p.name not in STARTED] if path.exists() else []
+    if foreign:
+        raise RunError(
+            f"run_dir '{path}' must be new or empty, it holds '{min(foreign)}'; choose another one"
+        )
+
+
+def _tidy(path: Path, made: bool) -> None:
+    with suppress(OSError):
+        for name in STARTED:
+            (path / name).unlink(missing_ok=True)
+        if made:
+            path.rmdir()

@@ -1,0 +1,189 @@
+"""From a network, data and a budget to everything that an agent and the final result need."""
+
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from autoprune.budget import Budget
+from autoprune.calibration import Calibration, calibrate, sensitivity_curves
+from autoprune.candidate import CandidateEvaluator
+from autoprune.criteria import rank
+from autoprune.data import FirstImages, Splits
+from autoprune.errors import ArgumentError, DataError
+from autoprune.graph import PruneGraph, trace
+from autoprune.graph.export import unwrap
+from autoprune.run.checks import check_model, check_runs
+from autoprune.run.config import Settings
+from autoprune.score import KL, Accuracy, Score, SearchImages
+from autoprune.task import Task
+from autoprune.train import device_of
+
+if TYPE_CHECKING:
+    from autoprune.criteria import Criterion
+
+logger = logging.getLogger(__name__)
+
+REFIT_IMAGES = 1000
+"""More gave no better networks (CIFAR ResNets, 1,000 against 2,000) and take memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images that a search reads.
+
+    Attributes:
+        calibration: Of `data.train`, read anew in every pass.
+        bn: The first of them, for batch-norm statistics.
+        refit: The first of them, for the re-fit of the final network, which holds them in memory.
+        search: Of `data.search_val`, for scores.
+    """
+
+    calibration: FirstImages
+    bn: FirstImages
+    refit: FirstImages
+    search: FirstImages
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The network and its inputs, checked, on the device of the search; in evaluation mode or not, as given.
+
+    Attributes:
+        given: The network as the user gave it, without wrappers.
+        model: The network that is worked with: the same object, or a copy on another device.
+        example_inputs: On the device of `model`.
+        images: What the search reads.
+    """
+
+    given: nn.Module
+    model: nn.Module
+    example_inputs: Any
+    images: Images
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A pruning problem, ready for an agent.
+
+    Attributes:
+        subject: Network, inputs, images.
+        graph: Its groups.
+        calibration: What one pass over the calibration images gave.
+        task: Budget, curves and allowed widths.
+        score: What a candidate is worth.
+        evaluator: Makes and scores candidates.
+        seed: Of images, criterion and agent.
+    """
+
+    subject: Subject
+    graph: PruneGraph
+    calibration: Calibration
+    task: Task
+    score: Score
+    evaluator: CandidateEvaluator
+    seed: int
+
+
+def take_subject(model: nn.Module, example_inputs: Any, data: Splits, settings: Settings) -> Subject:
+    """Check the network and the inputs, and bring them to the device.
+
+    Raises:
+        ArgumentError: Not a network, or inputs that it does not take.
+        ModelError: Weights or outputs that are not finite.
+        DataError: An empty or malformed loader.
+    """
+    check_model(model)
+    given = unwrap(model)
+    device = _device(settings.device, given)
+    used = given if device == device_of(given) else copy.deepcopy(given).to(device)
+    images = _images(data, settings, device)
+    if example_inputs is None:
+        example_inputs = next(iter(images.search)).first(1).inputs
+    inputs = pytree.tree_map(lambda t: t.to(device) if isinstance(t, Tensor) else t, example_inputs)
+    check_runs(used, inputs)
+    for name, part in (("data.train", images.calibration), ("data.search_val", images.search)):
+        check_runs(used, next(iter(part)).first(2).inputs, f"the inputs of {name}", DataError)
+    return Subject(given, used, inputs, images)
+
+
+def _device(wanted: str | None, model: nn.Module) -> torch.device:
+    own = device_of(model)
+    if wanted is None:
+        return own
+    try:
+        device = torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentError(f"device must be one that torch has here, got '{wanted}': {error}") from error
+    return device
+
+
+def _images(data: Splits, settings: Settings, device: torch.device) -> Images:
+    def first(loader: Any, count: int, name: str) -> FirstImages:
+        return FirstImages(loader, count, seed=settings.seed, name=name, device=device)
+
+    return Images(
+        calibration=first(data.train, settings.calibration_images, "data.train"),
+        bn=first(data.train, settings.bn_images, "data.train"),
+        refit=first(data.train, min(REFIT_IMAGES, settings.calibration_images), "data.train"),
+        search=first(data.search_val, settings.search_images, "data.search_val"),
+    )
+
+
+def pose(
+    subject: Subject,
+    budget: Budget,
+    settings: Settings,
+    criterion: "str | Criterion",
+    stage: Callable[[str], None],
+) -> Problem:
+    """Trace, calibrate and rank.
+
+    Args:
+        subject: Network, inputs, images.
+        budget: Upper bounds.
+        settings: Seed, allowed widths and the like.
+        criterion: What orders the units.
+        stage: Told the name of every stage that begins.
+
+    Raises:
+        TraceError: `torch.export` refuses the model.
+        ModelError: Nothing to prune, or outputs that are not finite.
+        BudgetError: The budget cannot be met.
+        DataError: Labels out of range or missing.
+    """
+    model = subject.model
+    stage("trace")
+    graph = trace(model, subject.example_inputs)
+    bound = budget.bind(graph)
+    _check_feasible(graph, bound, settings)
+    score = _score(settings.reward, SearchImages(model, subject.images.search))
+    stage("calibrate")
+    calibration = calibrate(graph, model, subject.images.calibration, seed=settings.seed)
+    stage("rank")
+    order = rank(graph, model, criterion, calibration, seed=settings.seed)
+    curves = sensitivity_curves(graph, model, calibration, order)
+    task = Task(graph, bound, _numbers(curves), lower=settings.lower, round_to=settings.round_to)
+    evaluator = CandidateEvaluator(graph, model, calibration, order, score, subject.images.bn)
+    return Problem(subject, graph, calibration, task, score, evaluator, settings.seed)
+
+
+def _check_feasible(graph: PruneGraph, bound: Any, settings: Settings) -> None:
+    """Refuse a budget that cannot be met before the calibration is paid for."""
+    flat = {group.name: np.zeros(group.size + 1) for group in graph.prunable}
+    Task(graph, bound, flat, lower=settings.lower, round_to=settings.round_to)
+
+
+def _numbers(curves: Any) -> dict[str, NDArray[np.float64]]:
+    return {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
+
+
+def _score(reward: str, images: SearchImages) -> Score:
+    return Accuracy(images) if reward in ("accuracy", "accuracy_guaranteed") else KL(images)

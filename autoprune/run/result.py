@@ -1,0 +1,106 @@
+"""What a search gives back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from autoprune.agents import Episode
+    from autoprune.plan import Plan
+    from autoprune.score import Evaluation
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One network and what it costs and is worth: a row of the comparison.
+
+    Attributes:
+        name: "dense", "uniform", "greedy", "best" (the best candidate as the search saw it) or "found" (the
+            returned network, re-fitted).
+        widths: Units that stay, by name of the prunable group.
+        costs: Every known cost by name, `macs` (of the example inputs) and `params` among them.
+        evaluation: Score and metrics on the search images.
+    """
+
+    name: str
+    widths: Mapping[str, int]
+    costs: Mapping[str, float]
+    evaluation: "Evaluation"
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult:
+    """What a search found.
+
+    Attributes:
+        model: The pruned network, of the same class, on the device and in the mode of the one that was given.
+        plan: Which units it keeps; `autoprune.apply(dense, plan)` makes the same structure again.
+        history: Every finished episode.
+        policy: The agent's policy, None where an agent has none.
+        best: The best episode, whose candidate was rebuilt for `model`.
+        dense: The dense network.
+        found: The returned network.
+        baselines: The same for allocations without a search, by name.
+        limits: The budget in absolute numbers, by cost.
+        study: The Optuna study with one trial per episode.
+        stopped: Whether the search was stopped before its last episode.
+        run_dir: The run directory or None; `run_dir/pruned` is what `autoprune.load` reads.
+    """
+
+    model: nn.Module
+    plan: "Plan"
+    history: "tuple[Episode, ...]"
+    policy: Any
+    best: "Episode"
+    dense: Measured
+    found: Measured
+    baselines: Mapping[str, Measured]
+    limits: Mapping[str, float]
+    study: "Study" = field(repr=False)
+    stopped: bool = False
+    run_dir: Path | None = None
+
+    def rows(self) -> tuple[Measured, ...]:
+        """The comparison: dense, the baselines, the best candidate, and the network that is returned."""
+        best = Measured("best", self.best.widths, self.best.costs, self.best.evaluation)
+        return (self.dense, *self.baselines.values(), best, self.found)
+
+    def summary(self) -> str:
+        """The comparison as a text table, and one line on the run."""
+        rows = self.rows()
+        costs = list(dict.fromkeys([*("macs", "params"), *self.limits]))
+        metrics = [m for m in ("accuracy", "loss") if all(m in r.evaluation.metrics for r in rows)]
+        table = [["", *costs, "score", *metrics]]
+        for row in rows:
+            cells = [_cost(row.costs[name], self.dense.costs[name]) for name in costs]
+            values = [row.evaluation.score, *(row.evaluation.metrics[m] for m in metrics)]
+            table.append([row.name, *cells, *(f"{value:.4f}" for value in values)])
+        return f"{format_table(table)}\n\n{self._line()}"
+
+    def _line(self) -> str:
+        limits = ", ".join(f"{name} <= {limit:,}" for name, limit in self.limits.items())
+        state = "stopped after" if self.stopped else "best of"
+        return (
+            f"{state} {len(self.history)} episodes: episode {self.best.number}, score "
+            f"{self.best.evaluation.score:.4f}; budget {limits}; score and metrics on the search images"
+        )
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Align a table of texts, the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def _cost(value: float, dense: float) -> str:
+    number = f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+    return f"{number} ({100 * value / dense:.1f}%)" if dense else number

@@ -1,0 +1,158 @@
+"""The part of a search behind calibration: baselines, episodes, result."""
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from autoprune.agents import Agent, make_agent
+from autoprune.allocation import greedy, uniform
+from autoprune.envs import PruningEnv
+from autoprune.files import write_text
+from autoprune.io import save
+from autoprune.run.callbacks import SearchStart
+from autoprune.run.checkpoint import Checkpoint
+from autoprune.run.config import Settings
+from autoprune.run.directory import RunDirectory
+from autoprune.run.finish import Found, evaluate, finish
+from autoprune.run.loop import run_episodes
+from autoprune.run.parts import Parts
+from autoprune.run.problem import Problem
+from autoprune.run.recorder import Recorder
+from autoprune.run.result import Measured, SearchResult
+from autoprune.run.signals import StopRequest
+from autoprune.run.study import StudyMirror
+from autoprune.train import device_of
+
+ALLOCATIONS = {"uniform": uniform, "greedy": greedy}
+
+
+class Session:
+    """Runs the episodes of a posed problem and makes the result.
+
+    Args:
+        problem: The problem.
+        settings: Plain values.
+        parts: Objects.
+        directory: The run directory, or None.
+        same_machine: Whether all episodes come from this machine and these libraries.
+
+    Raises:
+        ArgumentError: The agent cannot be made from its settings.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        settings: Settings,
+        parts: Parts,
+        directory: RunDirectory | None,
+        *,
+        same_machine: bool = True,
+    ) -> None:
+        self._problem, self._settings, self._parts, self._directory = problem, settings, parts, directory
+        self._exact = same_machine and device_of(problem.subject.model).type == "cpu"
+        self._agent = self._make_agent()
+
+    def run(self, mirror: StudyMirror, checkpoint: Checkpoint | None = None) -> SearchResult:
+        """Run the episodes that are missing and make the result.
+
+        Args:
+            mirror: The study.
+            checkpoint: Where to go on; None starts anew.
+
+        Raises:
+            KeyboardInterrupt: A stop was requested before the first episode was finished, or twice.
+            RunError: The run directory cannot be written to.
+            ModelError: The result fails one of its checks.
+        """
+        self._parts.stage("baselines")
+        dense, baselines = self._dense(), self._baselines()
+        agent, episodes = self._agent, self._settings.episodes
+        recorder = Recorder(self._problem.task.names, mirror, self._directory)
+        if checkpoint is not None:
+            recorder.restore(checkpoint, agent)
+        self._announce(recorder)
+        with StopRequest() as stop:
+            run_episodes(agent, episodes, recorder, self._parts.callbacks, stop)
+            if (best := recorder.best) is None:
+                raise KeyboardInterrupt("stopped before the first episode was finished")
+            found = finish(
+                self._problem, best, self._info(best.number), exact=self._exact, stage=self._parts.stage
+            )
+            result = SearchResult(
+                model=self._back(found.model),
+                plan=found.plan,
+                history=tuple(recorder.history),
+                policy=getattr(agent, "policy", None),
+                best=best,
+                dense=dense,
+                found=self._measured("found", self._problem.task.vector(found.plan.widths), found),
+                baselines=baselines,
+                limits=dict(self._problem.task.budget.limits),
+                study=mirror.study,
+                stopped=len(recorder.history) < episodes and not agent.finished,
+                run_dir=None if self._directory is None else self._directory.path,
+            )
+            self._save(result)
+        for callback in self._parts.callbacks:
+            callback.on_end(result)
+        return result
+
+    def _make_agent(self) -> Agent:
+        problem, settings = self._problem, self._settings
+        env = PruningEnv(problem.task, problem.evaluator.evaluate, reward=self._parts.reward)
+        if isinstance(self._parts.agent, str):
+            return make_agent(self._parts.agent, env, settings.seed, **settings.agent_settings)
+        return self._parts.agent(env, seed=settings.seed, **settings.agent_settings)
+
+    def _announce(self, recorder: Recorder) -> None:
+        budget = self._problem.task.budget
+        self._parts.stage("search")
+        start = SearchStart(
+            episodes=self._settings.episodes,
+            done=len(recorder.history),
+            dense=dict(budget.dense),
+            limits=dict(budget.limits),
+            groups=len(self._problem.task.names),
+            best=recorder.best,
+        )
+        for callback in self._parts.callbacks:
+            callback.on_start(start)
+
+    def _dense(self) -> Measured:
+        task = self._problem.task
+        return Measured(
+            "dense",
+            task.widths(task.sizes),
+            task.budget.dense,
+            evaluate(self._problem, self._problem.subject.model),
+        )
+
+    def _baselines(self) -> dict[str, Measured]:
+        vectors = {name: ALLOCATIONS[name](self._problem.task) for name in self._settings.baselines}
+        return {name: self._measured(name, vector) for name, vector in vectors.items()}
+
+    def _measured(self, name: str, vector: Any, found: Found | None = None) -> Measured:
+        task = self._problem.task
+        widths = task.widths(vector)
+        costs = {cost: np.asarray(value).item() for cost, value in task.budget.costs(vector).items()}
+        evaluation = self._problem.evaluator.evaluate(widths) if found is None else found.evaluation
+        return Measured(name, widths, costs, evaluation)
+
+    def _info(self, episode: int) -> dict[str, Any]:
+        kept = ("agent", "criterion", "reward", "seed", "round_to", "lower")
+        settings = self._settings.model_dump(include=set(kept))
+        return {"budget": self._settings.budget} | {key: settings[key] for key in kept} | {"episode": episode}
+
+    def _back(self, model: nn.Module) -> nn.Module:
+        """To the device that the user's network is on."""
+        return model.to(device_of(self._problem.subject.given))
+
+    def _save(self, result: SearchResult) -> None:
+        if self._directory is None:
+            return
+        self._parts.stage("save")
+        with self._directory.writing():
+            save(result.model, result.plan, self._directory.pruned_path)
+            write_text(self._directory.summary_path, result.summary() + "\n")

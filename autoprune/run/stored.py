@@ -1,0 +1,53 @@
+"""JSON files that know when they were damaged."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoprune.errors import RunError
+from autoprune.files import write_text
+
+
+def write_stored(path: Path, body: dict[str, Any]) -> None:
+    """Write `body` with its checksum in one step.
+
+    Raises:
+        TypeError: `body` is not JSON.
+        OSError: The file cannot be written.
+    """
+    text = json.dumps({"sha256": _checksum(body), "body": body}, indent=1)
+    write_text(path, text + "\n")
+
+
+def read_stored(path: Path) -> dict[str, Any]:
+    """Read what `write_stored` wrote.
+
+    Raises:
+        RunError: The file is missing, cut short or changed.
+    """
+    try:
+        outer = json.loads(path.read_text(encoding="utf-8"))
+        body, checksum = outer["body"], outer["sha256"]
+    except OSError as error:
+        raise RunError(f"cannot read '{path}': {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{path}' is damaged: it is not the JSON that autoprune writes ({error})") from error
+    if not isinstance(body, dict) or _checksum(body) != checksum:
+        raise RunError(f"'{path}' is damaged or was edited: its checksum does not match")
+    return body
+
+
+@contextmanager
+def written_to(path: Path, hint: str) -> Iterator[None]:
+    """Turn a failed write below `path` into a `RunError` that ends with `hint`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write to '{path}': {error.strerror or error}; {hint}") from error
+
+
+def _checksum(body: Any) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,178 @@
+"""The search images, resident on the device, with the dense network's outputs on them."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoprune.data import Batch
+from autoprune.errors import ArgumentError, DataError, ModelError
+from autoprune.graph.export import evaluating
+from autoprune.score.batches import as_channels_last, call, resident
+
+logger = logging.getLogger(__name__)
+
+WORST = 100.0
+"""Largest KL divergence and loss of one image, in nats; what outputs that are not finite count as."""
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """Find the class scores in a model's outputs: a tensor, `.logits`, `["logits"]`, or the first of a tuple.
+
+    Raises:
+        ModelError: There is no tensor in any of these places.
+    """
+    found = outputs
+    if not isinstance(found, Tensor):
+        found = getattr(outputs, "logits", None)
+    if found is None and isinstance(outputs, dict):
+        found = outputs.get("logits")
+    if found is None and isinstance(outputs, tuple | list) and outputs:
+        found = outputs[0]
+    if not isinstance(found, Tensor):
+        raise ModelError(
+            f"the model must return class scores, got {type(outputs).__name__}; "
+            "pass a function that finds them as `logits`"
+        )
+    return found
+
+
+class SearchImages:
+    """A fixed set of images, and how far a candidate's outputs on them are from the dense network's.
+
+    Args:
+        model: The dense network, in any mode; untouched.
+        batches: Inputs, or (inputs, labels), or dicts, as in `autoprune.data`; kept on the device.
+        batch_size: Images per forward pass; None takes 128 on a CPU (the cache decides) and 512 elsewhere.
+        channels_last: Keep images of four dimensions in channels-last order, in which a CPU convolves faster;
+            candidates should then have such weights too (`Slicer(model, channels_last=True)`). None takes it
+            on a CPU if the model can run so (a `view` in its forward may forbid it).
+        logits: Finds the class scores, shape (N, classes), in what the model returns.
+
+    Raises:
+        DataError: No images, images without labels among others with, labels out of range.
+        ModelError: The dense network's outputs are not finite or not of shape (N, classes).
+        ArgumentError: `batch_size` below 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Any],
+        *,
+        batch_size: int | None = None,
+        channels_last: bool | None = None,
+        logits: Callable[[Any], Tensor] = logits_of,
+    ) -> None:
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        size = (128 if device.type == "cpu" else 512) if batch_size is None else batch_size
+        if size < 1:
+            raise ArgumentError(f"batch_size must be at least 1, got {size}")
+        self._logits = logits
+        self.batch_size = size
+        self.batches = resident(batches, device, size)
+        with evaluating(model):
+            wanted = device.type == "cpu" if channels_last is None else channels_last
+            self.channels_last = wanted and (
+                bool(channels_last) or _runs_channels_last(model, self.batches[0])
+            )
+            if self.channels_last:
+                self.batches = [as_channels_last(batch) for batch in self.batches]
+            outputs = self._outputs(model)
+        labels = [batch.labels for batch in self.batches]
+        self._labels = torch.cat([t for t in labels if t is not None]) if labels[0] is not None else None
+        _check_dense(model, outputs, self._labels)
+        self._log_dense = outputs.log_softmax(1)
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self._log_dense)
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the images have labels."""
+        return self._labels is not None
+
+    def measure(self, candidate: nn.Module) -> dict[str, float]:
+        """All metrics of a candidate from one forward pass over the images.
+
+        An image on which the candidate's outputs are not finite, or too far off, counts as `WORST` nats in
+        `kl` and `loss` and as wrong in `accuracy`, so that every metric is finite.
+
+        Args:
+            candidate: In eval mode, on the device of the images.
+
+        Returns:
+            `kl`: mean of KL(dense || candidate) in nats per image; with labels also `accuracy` (top-1 share)
+            and `loss` (cross-entropy in nats).
+
+        Raises:
+            ModelError: The outputs have another shape than the dense network's.
+        """
+        outputs = self._outputs(candidate)
+        if outputs.shape != self._log_dense.shape:
+            expected, got = tuple(self._log_dense.shape), tuple(outputs.shape)
+            raise ModelError(f"the candidate must give outputs of shape {expected}, got {got}")
+        sane = torch.isfinite(outputs).all(1)
+        log_candidate = outputs.log_softmax(1)
+        divergence = (self._log_dense.exp() * (self._log_dense - log_candidate)).sum(1)
+        result = {"kl": _mean(divergence, sane)}
+        if self._labels is not None:
+            right = (outputs.argmax(1) == self._labels) & sane
+            result["accuracy"] = float(right.double().mean())
+            result["loss"] = _mean(-log_candidate.gather(1, self._labels[:, None])[:, 0], sane)
+        return result
+
+    @torch.inference_mode()
+    def _outputs(self, model: nn.Module) -> Tensor:
+        """Class scores of all images, shape (N, classes), float64: the metrics are small differences."""
+        parts = [self._logits(call(model, batch.inputs)) for batch in self.batches]
+        for part in parts:
+            if part.ndim != 2:
+                raise ModelError(
+                    f"the class scores must have shape (N, classes), got {tuple(part.shape)}; "
+                    "pass a function that brings them into this shape as `logits`"
+                )
+        return torch.cat(parts).double()
+
+
+@torch.inference_mode()
+def _runs_channels_last(model: nn.Module, batch: Batch) -> bool:
+    try:
+        call(model, as_channels_last(batch.first(2)).inputs)
+    except RuntimeError as error:
+        logger.info("the model cannot run on channels-last images and gets them as they are: %s", error)
+        return False
+    return True
+
+
+def _mean(values: Tensor, sane: Tensor) -> float:
+    """Mean in nats per image; rounding below 0 and all that is beyond `WORST` or not finite is cut."""
+    worst = torch.full_like(values, WORST)
+    finite = sane & torch.isfinite(values)
+    return float(torch.where(finite, values.clamp(0, WORST), worst).mean())
+
+
+def _check_dense(model: nn.Module, outputs: Tensor, labels: Tensor | None) -> None:
+    if not bool(torch.isfinite(outputs).all()):
+        state = model.state_dict().items()
+        bad = [
+            n
+            for n, t in state
+            if isinstance(t, Tensor) and t.is_floating_point() and not torch.isfinite(t).all()
+        ]
+        why = f"its tensor '{bad[0]}' is not finite" if bad else "its weights are finite, so check the images"
+        raise ModelError(f"the dense model's outputs must be finite, got NaN or infinity: {why}")
+    if labels is None:
+        return
+    classes = outputs.shape[1]
+    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise DataError(
+            f"labels must be class indices of shape (N,), got {labels.dtype} of {tuple(labels.shape)}"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        bad_label = int(labels[(labels < 0) | (labels >= classes)][0])
+        raise DataError(f"labels must lie in 0..{classes - 1}, the classes of the model, got {bad_label}")

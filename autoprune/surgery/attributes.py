@@ -1,0 +1,214 @@
+"""Which attributes of a module repeat the shapes of its tensors: one adapter per module class."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from autoprune.errors import ArgumentError, ModelError
+from autoprune.surgery.slicer import Slices, Value
+from autoprune.surgery.tensors import Held, Shape
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a surgery does to the tensors of one module.
+
+    Attributes:
+        path: Where the module is.
+        module: The dense module; not to be changed.
+        before: Shape of each of its own tensors, by attribute name.
+        after: The same after the surgery.
+        stays: Indices that stay, by (attribute name, dimension); touched dimensions only.
+        conv_groups: For convolutions that the graph knows, the number of groups after the surgery.
+    """
+
+    path: str
+    module: nn.Module
+    before: Mapping[str, Shape]
+    after: Mapping[str, Shape]
+    stays: Mapping[tuple[str, int], NDArray[np.int64]]
+    conv_groups: int | None = None
+
+
+Adapter: TypeAlias = Callable[[Cut], Mapping[str, Value]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    adapter: Adapter
+    attributes: frozenset[str]
+
+
+_REGISTRY: dict[type[nn.Module], _Entry] = {}
+
+
+def register_adapter(*classes: type[nn.Module], attributes: Sequence[str]) -> Callable[[Adapter], Adapter]:
+    """Decorator: use a function to correct the attributes of modules of these classes and their subclasses.
+
+    The nearest registered base class wins, so that a subclass can have an adapter of its own.
+
+    Args:
+        classes: Module classes.
+        attributes: Names of all attributes that the adapter may return. A plan can change no others.
+
+    Raises:
+        ArgumentError: No class, or no attribute is given.
+    """
+    if not classes or not attributes:
+        raise ArgumentError("register_adapter needs at least one module class and one attribute name")
+
+    def remember(adapter: Adapter) -> Adapter:
+        for cls in classes:
+            _REGISTRY[cls] = _Entry(adapter, frozenset(attributes))
+        return adapter
+
+    return remember
+
+
+def allowed_attributes(module: nn.Module) -> frozenset[str]:
+    """Names of the attributes that a plan may change in this module."""
+    entry = _entry(module)
+    return entry.attributes if entry else frozenset()
+
+
+def corrections(
+    modules: Mapping[str, nn.Module],
+    held: Mapping[str, Held],
+    slices: Slices,
+    conv_groups: Mapping[str, int],
+) -> dict[str, dict[str, Value]]:
+    """The attributes that a surgery changes.
+
+    Args:
+        modules: The dense modules by path (`dict(model.named_modules())`).
+        held: `held_tensors(model)`.
+        slices: Indices that stay, by tensor name and dimension.
+        conv_groups: Number of groups after the surgery, by the name of the convolution's weight.
+
+    Returns:
+        `{module path: {attribute: new value}}`, changed attributes only. Modules of classes without an
+        adapter keep theirs.
+
+    Raises:
+        ModelError: An adapter finds that its module cannot work with what stays.
+    """
+    touched: dict[str, dict[str, str]] = {}
+    for name in slices:
+        for path, key in held[name].holders:
+            touched.setdefault(path, {})[key] = name
+    result: dict[str, dict[str, Value]] = {}
+    for path, names in touched.items():
+        entry = _entry(modules[path])
+        if entry is None:
+            continue
+        new = entry.adapter(_cut(path, modules[path], names, slices, conv_groups))
+        changed = {
+            k: v for k, v in new.items() if _is_count(modules[path], k) and getattr(modules[path], k) != v
+        }
+        if changed:
+            result[path] = changed
+    return result
+
+
+def _cut(
+    path: str, module: nn.Module, names: Mapping[str, str], slices: Slices, conv_groups: Mapping[str, int]
+) -> Cut:
+    own = (*module._parameters.items(), *module._buffers.items())
+    before = {key: tuple(tensor.shape) for key, tensor in own if tensor is not None}
+    after = dict(before)
+    stays = {}
+    for key, name in names.items():
+        for dim, indices in slices[name].items():
+            stays[key, dim] = np.asarray(indices)
+        after[key] = tuple(len(slices[name].get(dim, range(size))) for dim, size in enumerate(before[key]))
+    return Cut(path, module, before, after, stays, conv_groups.get(names.get("weight", "")))
+
+
+def _entry(module: nn.Module) -> _Entry | None:
+    return next((_REGISTRY[cls] for cls in type(module).__mro__ if cls in _REGISTRY), None)
+
+
+def _is_count(module: nn.Module, attribute: str) -> bool:
+    """Only what is there already, as a number or a shape, is ever corrected."""
+    value = getattr(module, attribute, None)
+    return (isinstance(value, int) and not isinstance(value, bool)) or isinstance(value, tuple)
+
+
+@register_adapter(nn.Conv1d, nn.Conv2d, nn.Conv3d, attributes=("in_channels", "out_channels", "groups"))
+def _conv(cut: Cut) -> Mapping[str, Value]:
+    outputs, per_group = cut.after["weight"][:2]
+    groups = _conv_groups(cut, outputs)
+    return {"in_channels": per_group * groups, "out_channels": outputs, "groups": groups}
+
+
+@register_adapter(
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    attributes=("in_channels", "out_channels", "groups"),
+)
+def _conv_transposed(cut: Cut) -> Mapping[str, Value]:
+    inputs, per_group = cut.after["weight"][:2]
+    groups = _conv_groups(cut, inputs)
+    return {"in_channels": inputs, "out_channels": per_group * groups, "groups": groups}
+
+
+def _conv_groups(cut: Cut, channels: int) -> int:
+    groups = int(getattr(cut.module, "groups", 1)) if cut.conv_groups is None else cut.conv_groups
+    if groups < 1 or channels % groups:
+        raise ModelError(
+            f"the convolution '{cut.path}' cannot have {groups} groups with {channels} channels; "
+            "prune whole groups, or the same number of channels in each"
+        )
+    return groups
+
+
+@register_adapter(nn.Linear, attributes=("in_features", "out_features"))
+def _linear(cut: Cut) -> Mapping[str, Value]:
+    outputs, inputs = cut.after["weight"]
+    return {"in_features": inputs, "out_features": outputs}
+
+
+@register_adapter(nn.Bilinear, attributes=("in1_features", "in2_features", "out_features"))
+def _bilinear(cut: Cut) -> Mapping[str, Value]:
+    outputs, first, second = cut.after["weight"]
+    return {"in1_features": first, "in2_features": second, "out_features": outputs}
+
+
+@register_adapter(nn.modules.batchnorm._NormBase, attributes=("num_features",))
+def _batch_or_instance_norm(cut: Cut) -> Mapping[str, Value]:
+    return {"num_features": next(cut.after[key][0] for key, dim in cut.stays if dim == 0)}
+
+
+@register_adapter(nn.LayerNorm, nn.RMSNorm, attributes=("normalized_shape",))
+def _layer_norm(cut: Cut) -> Mapping[str, Value]:
+    return {"normalized_shape": cut.after["weight"]}
+
+
+@register_adapter(nn.GroupNorm, attributes=("num_groups", "num_channels"))
+def _group_norm(cut: Cut) -> Mapping[str, Value]:
+    channels = cut.after["weight"][0]
+    groups = int(getattr(cut.module, "num_groups", 1))
+    per_group = cut.before["weight"][0] // groups
+    left = np.bincount(cut.stays["weight", 0] // per_group, minlength=groups)
+    if not np.isin(left, (0, left.max())).all():
+        raise ModelError(
+            f"the group norm '{cut.path}' would keep {left.tolist()} channels of its groups; "
+            "prune whole groups, or the same number of channels in each"
+        )
+    return {"num_groups": int((left > 0).sum()), "num_channels": channels}
+
+
+@register_adapter(nn.PReLU, attributes=("num_parameters",))
+def _prelu(cut: Cut) -> Mapping[str, Value]:
+    return {"num_parameters": cut.after["weight"][0]}
+
+
+@register_adapter(nn.Embedding, nn.EmbeddingBag, attributes=("num_embeddings", "embedding_dim"))
+def _embedding(cut: Cut) -> Mapping[str, Value]:
+    rows, features = cut.after["weight"]
+    return {"num_embeddings": rows, "embedding_dim": features}

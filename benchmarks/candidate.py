@@ -1,0 +1,107 @@
+"""What one candidate costs beside the bare forward pass of the network that it evaluates.
+
+PYTHONPATH=../shared/cifar python -m benchmarks.candidate --model models:resnet56 --data data:splits
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autoprune.calibration import Calibration, calibrate
+from autoprune.candidate import CandidateEvaluator
+from autoprune.cli.locate import call
+from autoprune.criteria import rank
+from autoprune.data import FirstImages
+from autoprune.graph import trace
+from autoprune.score import KL, SearchImages
+from benchmarks.compare import README
+from benchmarks.results import machine, publish, table
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def forward(network: nn.Module, batches: list[Any]) -> None:
+    """The bare forward pass."""
+    with torch.inference_mode():
+        for batch in batches:
+            network(batch.inputs)
+
+
+def size_of(calibration: Calibration) -> int:
+    """Bytes that a calibration holds."""
+    return sum(m.second.nbytes + m.mean.nbytes for m in calibration.moments.values())
+
+
+def main() -> None:
+    """Measure, interleaved: a candidate with nothing cached, and the bare passes of the same network."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--search-images", type=int, default=1000)
+    parser.add_argument("--bn-images", type=int, default=500)
+    parser.add_argument("--calibration-images", type=int, default=2000)
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model, data = call(args.model, "--model"), call(args.data, "--data")
+    first = {
+        name: FirstImages(loader, count, seed=args.seed, name=name)
+        for name, loader, count in (
+            ("calibration", data.train, args.calibration_images),
+            ("bn", data.train, args.bn_images),
+            ("search", data.search_val, args.search_images),
+        )
+    }
+    graph = trace(model, next(iter(first["search"])).inputs[:1])
+    images = list(first["calibration"])
+    start = time.perf_counter()
+    calibration = calibrate(graph, model, images, seed=args.seed)
+    calibrating = time.perf_counter() - start
+    order = rank(graph, model, "obs", calibration)
+    score = KL(SearchImages(model, first["search"]))
+    evaluator = CandidateEvaluator(graph, model, calibration, order, score, first["bn"], memo=0)
+    rng = np.random.default_rng(args.seed)
+    ratios, candidate, bare = [], [], []
+    for _ in range(args.draws):
+        widths = {g.name: int(rng.integers(g.size // 4, 3 * g.size // 4 + 1)) for g in graph.prunable}
+        candidate.append(seconds(lambda w=widths: evaluator.evaluate(w)))  # type: ignore[misc]
+        network = evaluator.build(widths)
+        batches = [*score.images.batches, *evaluator._bn_batches]
+        bare.append(seconds(lambda n=network, b=batches: forward(n, b)))  # type: ignore[misc]
+        ratios.append(candidate[-1] / bare[-1])
+    rows = [
+        ["one candidate, nothing cached", f"{statistics.median(candidate):.2f} s"],
+        ["bare forward pass, the same sliced network and images", f"{statistics.median(bare):.2f} s"],
+        ["ratio, median (smallest to largest)",
+         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"],
+        ["calibration, one pass", f"{calibrating:.1f} s"],
+        ["calibration, memory held", f"{size_of(calibration) / 2**20:.0f} MiB"],
+    ]  # fmt: skip
+    text = (
+        f"`{args.model.rpartition(':')[2]}`, {args.search_images} search images, {args.bn_images} images for "
+        f"batch-norm statistics, {args.calibration_images} calibration images, {args.draws} random draws of "
+        f"widths between a quarter and three quarters, interleaved:\n\n{table(['', ''], rows)}\n\n"
+        f"    PYTHONPATH=../shared/cifar python -m benchmarks.candidate "
+        f"--model {args.model} --data {args.data}\n\n"
+        f"{machine()}"
+    )
+    print(text)
+    publish(README, f"candidate {args.model}", text)
+
+
+if __name__ == "__main__":
+    main()
