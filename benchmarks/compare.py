@@ -138,26 +138,28 @@ def measure(args: argparse.Namespace) -> dict[str, list[Record]]:
 
 
 def _short(record: Record) -> str:
-    return ", ".join(f"@{n} score {m['score']:.4f} test {m['test']:.2f}" for n, m in record["marks"].items())
+    return ", ".join(
+        f"@{n} score {m['score']:.4f} test {100 * m['test']:.2f}" for n, m in record["marks"].items()
+    )
 
 
 def render(args: argparse.Namespace, found: dict[str, list[Record]]) -> str:
     """The cells of one network as a table."""
     rows = [
-        ["dense", "", "100 %", "", "", f"{found['dense'][0]['test']:.2f}"],
+        ["dense", "", "100 %", "", "", f"{100 * found['dense'][0]['test']:.2f}"],
         [
             "L1 order, uniform, weights as they are",
             "",
             _percent(found["l1"]),
             "",
-            f"{found['l1'][0]['test']:.2f}",
+            f"{100 * found['l1'][0]['test']:.2f}",
         ],
         [
             "the same + BN statistics",
             "",
             _percent(found["l1 + BN"]),
             "",
-            f"{found['l1 + BN'][0]['test']:.2f}",
+            f"{100 * found['l1 + BN'][0]['test']:.2f}",
         ],
     ]
     for name in args.agents:
@@ -165,8 +167,8 @@ def render(args: argparse.Namespace, found: dict[str, list[Record]]) -> str:
             marks = [record["marks"][count] for record in found[name]]
             numbers = [
                 spread([m["score"] for m in marks], 4),
-                spread([m["test_as_searched"] for m in marks]),
-                spread([m["test"] for m in marks]),
+                spread([m["test_as_searched"] for m in marks], scale=100),
+                spread([m["test"] for m in marks], scale=100),
             ]
             rows.append([name, count, _percent(marks), *numbers])
     head = ["method", "evaluations", "MACs", "search score (-KL)", "test, as searched", "test, returned"]

@@ -103,7 +103,11 @@ def main() -> None:
 def render(args: argparse.Namespace, records: dict[str, list[Record]]) -> str:
     """Before and after, and how well the one ranks the other."""
     rows = [
-        [name, spread([r["before"] for r in found]), spread([r["after"] for r in found])]
+        [
+            name,
+            spread([r["before"] for r in found], scale=100),
+            spread([r["after"] for r in found], scale=100),
+        ]
         for name, found in records.items()
     ]
     every = [r for found in records.values() for r in found]
