@@ -91,7 +91,8 @@ def main() -> None:
     dense = cell(args.folder / name, "dense", lambda: {"test": 100 * accuracy(model, data.test)})
     text = (
         f"`{name}` at {args.budget}, no search and no fine-tuning, {args.images} calibration images, "
-        f"test accuracy on 10,000 images (dense {dense['test']:.2f}):\n\n{table(['order, widths', *WAYS], rows)}\n\n"
+        f"test accuracy on 10,000 images (dense {dense['test']:.2f}):\n\n"
+        f"{table(['order, widths', *WAYS], rows)}\n\n"
         "    PYTHONPATH=../shared/cifar python -m benchmarks.reconstruction "
         f"--model {args.model} --data {args.data}\n\n{machine()}"
     )
