@@ -121,6 +121,12 @@ def opened(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
         yield directory
 
 
+def _started(name: str) -> bool:
+    """Whether a search that was killed at its start may have left this file, half written or whole."""
+    halves = (f".{whole}." for whole in (*STARTED, "config.json"))
+    return name in STARTED or (name.endswith(".tmp") and name.startswith(tuple(halves)))
+
+
 def _refuse_used(directory: RunDirectory) -> None:
     path = directory.path
     if directory.config_path.exists():
@@ -131,7 +137,7 @@ def _refuse_used(directory: RunDirectory) -> None:
     if path.exists() and not path.is_dir():
         raise RunError(f"run_dir '{path}' must be a folder, got a file")
     with written_to(path, "choose a run_dir that you may write to"):
-        foreign = [p.name for p in path.iterdir() if p.name not in STARTED] if path.exists() else []
+        foreign = [p.name for p in path.iterdir() if not _started(p.name)] if path.exists() else []
     if foreign:
         raise RunError(
             f"run_dir '{path}' must be new or empty, it holds '{min(foreign)}'; choose another one"

@@ -457,6 +457,15 @@ def normalized_vector() -> Net:
     ), tokens()
 
 
+@net
+def linear_inside_heads() -> Net:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.inner(torch.relu(m.outer(x).view(2, 5, 4, -1)))
+        return m.head(torch.tanh(y).flatten(2))
+
+    return Lambda(forward, outer=nn.Linear(12, 8), inner=nn.Linear(2, 3), head=nn.Linear(12, 2)), tokens()
+
+
 # ---- attention ----
 
 

@@ -51,6 +51,7 @@ PRUNABLE = {
     "stacked": [("a.0.weight", 6)],
     "upsampled": [("a.0.weight", 6)],
     "normalized_vector": [("a.weight", 8)],
+    "linear_inside_heads": [("outer.weight", 2), ("inner.weight", 3)],
     "attention": [("attention.q.weight", 3), ("up.weight", 20)],
     "attention_by_hand": [("attention.q.weight", 3), ("up.weight", 20)],
     "attention_fused": [("attention.qkv.weight", 4), ("up.weight", 20)],

@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.errors import ArgumentError
 from autoprune.graph.flops import counted_macs
@@ -15,7 +16,7 @@ from autoprune.graph.trace import trace_program
 from autoprune.graph.tracer import Settings
 from tests.graph.cases import Case, Cases
 from tests.graph.checks import cast, difference, draw, masked, outputs, randomize, widths
-from tests.graph.nets import NETS
+from tests.graph.nets import NETS, Lambda, tokens
 
 
 def rewritten(name: str) -> Case:
@@ -35,6 +36,26 @@ def test_constant_cuts_are_followed() -> None:
         small = rewrite(traced, keep)
         assert difference(outputs(masked(model, graph, keep), inputs), outputs(small, inputs)) < 1e-12
         assert graph.macs(widths(keep)) == counted_macs(small, inputs)
+
+
+def test_units_of_a_group_cost_the_same() -> None:
+    """Channels that appear twice in a dimension that only a cost depends on are a group of their own."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.a(x)
+        doubled = torch.cat([y, y[..., :3].relu()], -1).transpose(1, 2)
+        return m.b(doubled).square().sum(1)
+
+    torch.manual_seed(0)
+    model, inputs = Lambda(forward, a=nn.Linear(12, 8), b=nn.Linear(5, 4, bias=False)), tokens()
+    model, inputs = randomize(model), cast(inputs)
+    traced = trace_program(model, inputs, Settings(rewritten=True))
+    graph = traced.graph
+    assert [g.size for g in graph.prunable] == [2, 5]
+    for group in graph.prunable:
+        for unit in range(group.size):
+            keep = {group.name: [u for u in range(group.size) if u != unit]}
+            assert graph.macs(widths(keep)) == counted_macs(rewrite(traced, keep), inputs)
 
 
 @pytest.mark.parametrize("name", ["attention_fused", "attention_chunked", "glu", "chunked", "stacked"])

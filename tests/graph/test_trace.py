@@ -189,6 +189,10 @@ TRAPS = {
     "mean over channels": (lambda y: y.mean(-1, keepdim=True) + y, "aten::mean over these channels"),
     "softmax over channels": (lambda y: y.softmax(-1), "aten::softmax over these channels"),
     "sum of what is not zero": (lambda y: y.sigmoid().sum(-1, keepdim=True) * y, "not zero there"),
+    "product of what is not zero": (
+        lambda y: y * (y.sigmoid() @ y.sigmoid().transpose(-1, -2)).sum(-1, keepdim=True),
+        "not zero there",
+    ),
     "division by removed units": (lambda y: 1 / y, "not finite at removed units"),
     "logarithm of removed units": (lambda y: y.abs().log(), "not finite at removed units"),
     "full-size constant": (lambda y: y + torch.arange(8.0), "combined element by element with"),
@@ -242,6 +246,7 @@ FREE = {
     "repeated": lambda y: y.repeat(1, 2, 1)[:, :5],
     "flipped twice": lambda y: y.flip(-1).flip(-1),
     "moved": lambda y: y.movedim(-1, 0).swapaxes(0, 1).permute(0, 2, 1),
+    "product of zeros": lambda y: y * (y @ y.sigmoid().transpose(-1, -2)).sum(-1, keepdim=True),
     "outer and inner": lambda y: (y[..., None] * y[..., None, :]).sum(-1),
     "expanded": lambda y: y * y.mean(1, keepdim=True).expand_as(y),
     "shape only": lambda y: y + y.new_zeros(1),

@@ -126,3 +126,13 @@ def test_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
         other.wait()
         with opened(tmp_path):
             pass
+
+
+def test_what_a_search_killed_at_its_start_left_does_not_count_as_used(tmp_path: Path) -> None:
+    (tmp_path / ".example_inputs.safetensors.29370-9f9a03f6.tmp").write_bytes(b"half")
+    (tmp_path / ".config.json.29370-00aa11bb.tmp").write_bytes(b"half")
+    with created(tmp_path) as directory:
+        assert directory.path == tmp_path
+    (tmp_path / ".notes.txt.1-2.tmp").write_bytes(b"of someone else")
+    with pytest.raises(RunError, match="must be new or empty"), created(tmp_path):
+        pass

@@ -9,7 +9,7 @@ import numpy as np
 
 from autoprune.graph.call import Call
 from autoprune.graph.channels import single
-from autoprune.graph.merge import Merged, align, describe, merge
+from autoprune.graph.merge import align, describe, merge
 from autoprune.graph.registry import rule
 from autoprune.graph.tracer import Tracer
 from autoprune.graph.values import Label, Value
@@ -153,7 +153,7 @@ def cat(tracer: Tracer, call: Call) -> Value:
         )
     labels = [
         Label(e.ids, all(e.zeros.get(i, False) for i in range(len(operands))))
-        for e in _across(tracer, across, out)
+        for e in merge(tracer, across, out.shape)
     ]
     if any(label is not None for label in along):
         ids = [
@@ -172,11 +172,6 @@ def _outer(tracer: Tracer, label: Label, dim: int) -> Label:
     if len(label.dims) > 1 and dim in label.dims:
         return tracer.forbid(label, (dim,), "") or label
     return label
-
-
-def _across(tracer: Tracer, operands: list[Value], out: Value) -> list[Merged]:
-    """Unite labels along the dimensions that all operands share."""
-    return merge(tracer, operands, out.shape)
 
 
 @rule("aten::stack")
