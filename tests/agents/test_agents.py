@@ -1,8 +1,6 @@
 """What holds for every agent."""
 
-import copy
 import random
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -10,46 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from autoprune.agents import AGENTS, Agent, Episode, make_agent
+from autoprune.agents import AGENTS, make_agent
 from autoprune.allocation import greedy, uniform
-from autoprune.envs import PruningEnv
 from autoprune.errors import ArgumentError
-from autoprune.run.checkpoint import Checkpoint, Checkpoints
+from tests.agents.kinds import KINDS, SEARCHES, essence, make, play
 from tests.agents.problem import Hidden, make_env, make_task
-
-SMALL: dict[str, Any] = {"hidden": (16, 16), "batch_episodes": 8, "gradient_steps": 3, "imitation_steps": 3}
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, {}) for name in ("uniform", "greedy", "random", "cmaes", "surrogate")},
-    "amc": ("ddpg", {"variant": "amc", "warmup": 3, "memory": 4, **SMALL}),
-    "offset": ("ddpg", {"variant": "greedy", "memory": 4, **SMALL}),
-    "credit": ("ddpg", {"variant": "credit", "memory": 4, **SMALL}),
-    "dyna": ("ddpg", {"kept_rounds": 3, "memory": 4, **SMALL}),
-}
-SEARCHES = [kind for kind in KINDS if kind not in ("uniform", "greedy")]
-
-
-def make(kind: str, seed: int = 0, env: PruningEnv | None = None) -> Agent:
-    name, settings = KINDS[kind]
-    return make_agent(name, env or make_env(), seed, **settings)
-
-
-def play(agent: Agent, count: int) -> list[Episode]:
-    episodes = []
-    while len(episodes) < count and not agent.finished:
-        episodes.append(agent.run_episode())
-    return episodes
-
-
-def essence(episodes: list[Episode]) -> list[tuple[int, dict[str, int], float]]:
-    return [(e.number, e.widths, e.reward) for e in episodes]
-
-
-def equal(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and np.array_equal(a, b)
-    return type(a) is type(b) and bool(a == b)
 
 
 def test_every_registered_agent_is_tested() -> None:
@@ -64,51 +27,6 @@ def test_same_seed_gives_the_same_episodes(kind: str) -> None:
 @pytest.mark.parametrize("kind", SEARCHES)
 def test_another_seed_gives_other_episodes(kind: str) -> None:
     assert essence(play(make(kind), 9)) != essence(play(make(kind, seed=1), 9))
-
-
-@pytest.mark.parametrize("interrupted", [0, 1, 2, 5, 8])
-@pytest.mark.parametrize("kind", SEARCHES)
-def test_interrupted_and_resumed_is_uninterrupted_to_the_last_bit(
-    kind: str, interrupted: int, tmp_path: Path
-) -> None:
-    whole = make(kind)
-    expected = play(whole, 12)
-    first = make(kind)
-    play(first, interrupted)
-    store = Checkpoints(tmp_path)
-    store.save(Checkpoint(first.state_dict(), []))
-    play(first, 3)
-    loaded = store.load()
-    assert loaded is not None
-    second = make(kind, seed=5)
-    play(second, 4)
-    second = make(kind)
-    second.load_state_dict(loaded.agent)
-    assert essence(play(second, 12 - interrupted)) == essence(expected[interrupted:])
-    mine, theirs = second.state_dict(), whole.state_dict()
-    assert mine.keys() == theirs.keys()
-    assert [key for key in mine if not equal(mine[key], theirs[key])] == []
-
-
-@pytest.mark.parametrize("kind", SEARCHES)
-def test_an_agent_that_has_played_can_load_a_state(kind: str) -> None:
-    saved = make(kind)
-    play(saved, 5)
-    state = copy.deepcopy(saved.state_dict())
-    other = make(kind)
-    play(other, 9)
-    other.load_state_dict(state)
-    assert essence(play(other, 4)) == essence(play(saved, 4))
-
-
-@pytest.mark.parametrize("kind", SEARCHES)
-def test_a_state_is_a_copy(kind: str) -> None:
-    agent = make(kind)
-    play(agent, 5)
-    state = agent.state_dict()
-    before = copy.deepcopy(state)
-    play(agent, 3)
-    assert [key for key in state if not equal(state[key], before[key])] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

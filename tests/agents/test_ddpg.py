@@ -15,7 +15,7 @@ from autoprune.allocation import greedy
 from autoprune.errors import ArgumentError
 from tests.agents.problem import make_env, make_task
 
-SMALL: dict[str, Any] = {"hidden": (16, 16)}
+SMALL: dict[str, Any] = {"hidden": (16, 16), "batch_episodes": 16, "gradient_steps": 5, "imitation_steps": 5}
 
 
 def test_truncated_normal_against_rejection() -> None:
@@ -157,7 +157,7 @@ def test_no_candidate_is_evaluated_twice() -> None:
 
 def test_a_tiny_problem_can_be_exhausted() -> None:
     task = make_task(1, budget="macs=70%", round_to=16)
-    agent = DDPGAgent(make_env(task), batch_episodes=4, **SMALL)
+    agent = DDPGAgent(make_env(task), **SMALL | {"batch_episodes": 4})
     assert len([agent.run_episode() for _ in range(30)]) == 30
 
 
@@ -193,10 +193,11 @@ def test_a_policy_is_a_copy() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_ddpg_learns(seed: int) -> None:
-    """Forty episodes: better than as many of random search, and than greedy, which it starts from."""
-    best = {}
-    for name in ("greedy", "random", "ddpg"):
-        agent = make_agent(name, make_env(make_task(2, seed), seed), seed)
-        best[name] = max(agent.run_episode().reward for _ in range(1 if name == "greedy" else 40))
+    """Thirty episodes: better than as many of random search, and than greedy, which it starts from."""
+    small = {"hidden": (64, 64), "batch_episodes": 64, "gradient_steps": 10, "imitation_steps": 10}
+    task, best = make_task(2, seed), {}
+    for name, episodes, settings in (("greedy", 1, {}), ("random", 30, {}), ("ddpg", 30, small)):
+        agent = make_agent(name, make_env(task, seed), seed, **settings)
+        best[name] = max(agent.run_episode().reward for _ in range(episodes))
     assert best["ddpg"] > best["random"]
-    assert best["ddpg"] > 0.98 * best["greedy"]
+    assert best["ddpg"] > best["greedy"]
