@@ -95,7 +95,7 @@ def search(
     lower: float = 0.1,
     search_images: int = 512,
     calibration_images: int = 2000,
-    bn_images: int = 500,
+    fit_images: int = 256,
     storage: "str | BaseStorage | None" = None,
     study_name: str | None = None,
     baselines: Sequence[str] = ("uniform", "greedy"),
@@ -132,7 +132,7 @@ def search(
         lower: Smallest share of its units that a group keeps.
         search_images: Images of `data.search_val` that score a candidate.
         calibration_images: Images of `data.train` that the calibration and the final re-fit see.
-        bn_images: Images of `data.train` that batch-norm statistics are estimated on.
+        fit_images: Images of `data.train` that every candidate is re-fitted on.
         storage: Optuna storage, or its URL, for the study; None takes a file in `run_dir`, or memory.
         study_name: Name of the study; made up where None.
         baselines: Allocations to score for comparison: "uniform", "greedy".
@@ -171,7 +171,7 @@ def search(
         lower=lower,
         search_images=search_images,
         calibration_images=calibration_images,
-        bn_images=bn_images,
+        fit_images=fit_images,
         baselines=tuple(baselines),
     )
     parts = checked_parts(Parts(criterion, reward, agent, storage, tuple(callbacks)))

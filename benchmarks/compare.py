@@ -29,6 +29,9 @@ SEARCHES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "surrogate": ("surrogate", {}),
     "ddpg": ("ddpg", {}),
 }
+ABLATION: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    f"ddpg, {variant}": ("ddpg", {"variant": variant}) for variant in ("amc", "greedy", "credit")
+}
 ONE_SHOT = ("uniform", "greedy")
 README = Path(__file__).parent / "README.md"
 
@@ -70,12 +73,15 @@ def search(
 
 
 def as_searched(model: nn.Module, data: Any, plan: autoprune.Plan, seed: int) -> nn.Module:
-    """The candidate as the search scored it: least squares and BN statistics, not yet re-fitted."""
-    from autoprune.calibration import recalibrate_bn
+    """The candidate as the search scored it: least squares, re-fitted on few images."""
+    from autoprune.calibration import refit
     from autoprune.data import FirstImages
 
     candidate = autoprune.apply(model, plan, calibration_of(model, data, seed))
-    recalibrate_bn(candidate, FirstImages(data.train, 500, seed=seed, name="data.train"))
+    graph = autoprune.trace(model, next(iter(data.search_val))[0][:1])
+    keep = {name: group.keep for name, group in plan.groups.items()}
+    images = FirstImages(data.train, 256, seed=seed, name="data.train")
+    refit(model, candidate, graph, None, keep, images, relu_steps=0, seed=seed)
     return candidate
 
 
@@ -126,7 +132,7 @@ def measure(args: argparse.Namespace) -> dict[str, list[Record]]:
     }
     for seed in args.seeds:
         for name in args.agents:
-            agent, settings = SEARCHES.get(name, (name, {}))
+            agent, settings = {**SEARCHES, **ABLATION}.get(name, (name, {}))
             counts = (1,) if name in ONE_SHOT else tuple(args.evaluations)
             run_dir = runs_of(args) / f"{name}-{seed}"
             make: Callable[[], Record] = functools.partial(

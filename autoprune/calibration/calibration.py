@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from autoprune.calibration.intercept import Norm
 from autoprune.calibration.moments import Moment
@@ -27,6 +28,7 @@ class Calibration:
         images: How many images were read.
         positions: Sampled output positions per image.
         seed: Seed of the sampling.
+        statistics: What else was gathered in the same pass, by name; see `autoprune.calibration.statistics`.
     """
 
     graph: PruneGraph = field(repr=False)
@@ -36,6 +38,7 @@ class Calibration:
     images: int
     positions: int
     seed: int
+    statistics: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
 
     def save(self, path: StrPath) -> None:
         """Write one safetensors file, in one step; all but the moments lies in its header as JSON.

@@ -79,10 +79,15 @@ def find_chains(model: nn.Module, layers: Sequence[Layer], run: Any) -> dict[str
 
 @dataclass(eq=False)
 class _Mark:
-    """One run of a layer: what read its output, what read the normalized output, what read the sum."""
+    """One run of a layer: what read its output, what read the normalized output, what read the sum.
+
+    The value can only be put off until the sum if the layer's input is still there by then.
+    """
 
     layer: str
     width: int
+    inputs: Tensor
+    version: int
     uses: list[list[str]] = field(default_factory=lambda: [[], [], []])
     norm: Norm | None = None
 
@@ -104,7 +109,8 @@ class _Following(Watch):
     def on_layer(self, call: LayerCall) -> Tensor:
         self._use([call.named["input"]], "layer")
         output = call.run()
-        mark = _Mark(call.layer.weight, call.width // call.groups)
+        inputs = call.named["input"]
+        mark = _Mark(call.layer.weight, call.width // call.groups, inputs, inputs._version)
         self.marks.setdefault(mark.layer, []).append(mark)
         self._tracked[output] = (mark, 0)
         return output
@@ -120,8 +126,11 @@ class _Following(Watch):
         return output
 
     def on_other(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        result = function(*args, **kwargs)
         leaves = _tensors((*args, *kwargs.values()))
+        for mark, stage in filter(None, map(self._tracked.get, leaves if function in ADDITIONS else ())):
+            if stage < 2 and mark.inputs._version != mark.version:
+                mark.uses[stage].append("too late")
+        result = function(*args, **kwargs)
         if not _tensors((result,)):
             return result
         if function in _RELUS:

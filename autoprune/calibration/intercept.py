@@ -83,6 +83,11 @@ class LayerCall:
         """The output, with the weights as they are now."""
         return self.function(**self.named)  # type: ignore[no-any-return]
 
+    def blank(self) -> Tensor:
+        """A tensor like the output, with no values in it yet, at no cost."""
+        shapes = {k: v.to("meta") if isinstance(v, Tensor) else v for k, v in self.named.items()}
+        return torch.empty_like(self.function(**shapes), device=self.named["input"].device)
+
 
 class Norm(NamedTuple):
     """The tensors of a batch normalization, by name.

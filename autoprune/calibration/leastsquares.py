@@ -31,6 +31,17 @@ def factorize(left: Tensor, ridge: float) -> Tensor:
     return torch.eye(left.shape[-1], dtype=left.dtype, device=left.device).expand_as(left)
 
 
+def gram(rows: Tensor, block: int = 192) -> Tensor:
+    """`rows.mT @ rows`, shape (groups, d, d): one triangle computed, block by block, the other mirrored."""
+    width = rows.shape[-1]
+    result = rows.new_empty(len(rows), width, width)
+    for start in range(0, width, block):
+        stop = min(start + block, width)
+        torch.matmul(rows[..., start:stop].mT, rows[..., :stop], out=result[:, start:stop, :stop])
+        result[:, :start, start:stop] = result[:, start:stop, :start].mT
+    return result
+
+
 class Regression:
     """Weights from sampled rows: `targets ~ rows @ weights + offset`.
 
@@ -44,7 +55,7 @@ class Regression:
     def __init__(self, rows: Tensor, constant: bool, ridge: float, start: Tensor) -> None:
         self._rows, self._start = rows, start
         count = rows.shape[1]
-        second = (rows.mT @ rows).double() / count
+        second = gram(rows).double() / count
         mean = rows.double().mean(1) if count < 1 << 16 else rows.mean(1).double()
         self._mean = mean if constant else torch.zeros_like(mean)
         self._second = second - self._mean[:, :, None] * self._mean[:, None, :]

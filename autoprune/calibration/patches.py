@@ -53,11 +53,12 @@ def patches(call: LayerCall, positions: Tensor) -> Tensor:
     if call.layer.kind == "linear":
         rows = _by_position(call, inputs)
         return rows.gather(1, positions[:, :, None].expand(-1, -1, rows.shape[2])).flatten(0, 1)[None]
-    padded = _padded_rows(call, inputs)
-    index = _flat_index(call, padded.shape[1:-1], positions)
-    index += torch.arange(len(padded), device=index.device)[:, None, None] * prod(padded.shape[1:-1])
-    taken = padded.flatten(0, -2).index_select(0, index.flatten())
-    channels, kernel = padded.shape[-1], index.shape[2]
+    space = inputs.shape[2:]
+    index, inside = _flat_index(call, space, positions)
+    index += torch.arange(len(inputs), device=index.device)[:, None, None] * prod(space)
+    taken = inputs.movedim(1, -1).reshape(-1, inputs.shape[1]).index_select(0, index.flatten())
+    taken.mul_(inside.flatten()[:, None])
+    channels, kernel = inputs.shape[1], index.shape[2]
     rows = taken.view(-1, kernel, call.groups, channels // call.groups).permute(2, 0, 3, 1)
     return rows.reshape(call.groups, -1, channels // call.groups * kernel)
 
@@ -71,26 +72,24 @@ def _by_position(call: LayerCall, tensor: Tensor) -> Tensor:
     return tensor.reshape(len(tensor), -1, tensor.shape[-1])
 
 
-def _padded_rows(call: LayerCall, inputs: Tensor) -> Tensor:
-    """The input with zeros around it and the channels last: (images, *padded space, channels)."""
-    padding = call.padding()
-    space = [n + sum(p) for n, p in zip(inputs.shape[2:], padding, strict=True)]
-    padded = inputs.new_zeros(len(inputs), *space, inputs.shape[1])
-    inner = [slice(before, before + n) for n, (before, _) in zip(inputs.shape[2:], padding, strict=True)]
-    padded[(slice(None), *inner)] = inputs.movedim(1, -1)
-    return padded
+def _flat_index(call: LayerCall, space: torch.Size, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the patch of every position lies in the flattened space, and whether that is no padding.
 
-
-def _flat_index(call: LayerCall, padded: torch.Size, positions: Tensor) -> Tensor:
-    """Where the patch of every position lies in the flattened padded space: (images, positions, kernel)."""
+    Returns:
+        Two tensors of shape (images, positions, kernel); the index is valid everywhere.
+    """
     kernel, stride, dilation = call.weight.shape[2:], call.spatial("stride", 1), call.spatial("dilation", 1)
-    reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
-    outputs = [(n - r) // s + 1 for n, r, s in zip(padded, reach, stride, strict=True)]
-    start, offset, rest, step = torch.zeros_like(positions), positions.new_zeros(1), positions, 1
-    for dim in reversed(range(len(outputs))):
-        start = start + rest % outputs[dim] * stride[dim] * step
-        rest = rest // outputs[dim]
-        taps = torch.arange(kernel[dim], device=positions.device) * dilation[dim] * step
-        offset = (taps[:, None] + offset).flatten()
-        step *= padded[dim]
-    return start[..., None] + offset
+    index = positions.new_zeros(*positions.shape, 1)
+    inside = torch.ones_like(index, dtype=torch.bool)
+    rest, step = positions, 1
+    for dim in reversed(range(len(space))):
+        size, (before, behind) = space[dim], call.padding()[dim]
+        outputs = (size + before + behind - dilation[dim] * (kernel[dim] - 1) - 1) // stride[dim] + 1
+        taps = torch.arange(kernel[dim], device=positions.device) * dilation[dim] - before
+        at = (rest % outputs * stride[dim])[..., None] + taps
+        valid = (at >= 0) & (at < size)
+        index = ((at.clamp(0, size - 1) * step)[..., None] + index[..., None, :]).flatten(2)
+        inside = (valid[..., None] & inside[..., None, :]).flatten(2)
+        rest = rest // outputs
+        step *= size
+    return index, inside

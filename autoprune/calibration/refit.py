@@ -1,6 +1,5 @@
 """Sequential re-fit of a finished candidate on its own inputs."""
 
-import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,12 @@ from autoprune.calibration.patches import outputs_at, patches
 from autoprune.calibration.reconstruct import by_group
 from autoprune.calibration.targets import Targets, record_targets
 from autoprune.data import Batch
-from autoprune.errors import ArgumentError
+from autoprune.errors import ArgumentError, ModelError
 from autoprune.graph import PruneGraph
 from autoprune.graph.export import evaluating, unwrap
 from autoprune.graph.types import Indices
 from autoprune.score.batches import call as forward
 from autoprune.score.batches import resident
-
-logger = logging.getLogger(__name__)
 
 AGREES = 1e-9
 """A layer whose relative squared error is below this is left as it is."""
@@ -107,6 +104,7 @@ class Refit:
 
         Raises:
             ArgumentError: An unknown or locked group, or units that do not exist.
+            ModelError: The pruned copy runs other operations than the dense network.
         """
         pruned = unwrap(pruned)
         slices = self._graph.slices(keep)
@@ -114,6 +112,11 @@ class Refit:
         watch = _Refitting(pruned, self._layers, self._targets, slices, *self._settings)
         with evaluating(pruned), torch.no_grad(), watch:
             forward(pruned, self._whole.inputs)
+        if watch.waiting:
+            raise ModelError(
+                "the pruned network must run the same operations as the dense one, but some residual branches "
+                "are not added to anything any more; check the model's forward for conditions on its widths"
+            )
 
     def _restore_variances(self, pruned: nn.Module, slices: Slices) -> None:
         buffers = dict(pruned.named_buffers())
@@ -165,10 +168,9 @@ def _kept(tensor: Tensor, slices: Slices, name: str, dim: int, of: int = 0) -> T
 
 @dataclass(eq=False)
 class _Pending:
-    """A layer that waits for the sum that its value joins."""
+    """A layer that waits for the sum that its value joins; until then its value is not computed."""
 
     call: LayerCall
-    version: int
     norm: NormCall | None = None
 
 
@@ -190,6 +192,7 @@ class _Refitting(Watch):
         self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         self._changed = False
         self._pending = Tracked()
+        self.waiting = 0
         self._fed = {t.chain.norm.mean for t in targets.values() if t.chain.norm is not None}
 
     def on_layer(self, call: LayerCall) -> Tensor:
@@ -199,8 +202,9 @@ class _Refitting(Watch):
         if not self._changed or target is None:
             return call.run()
         if target.chain.joins:
-            output = call.run()
-            self._pending[output] = _Pending(call, call.inputs._version)
+            output = call.blank()
+            self._pending[output] = _Pending(call)
+            self.waiting += 1
             return output
         self._fit(call, target, None)
         return call.run()
@@ -209,10 +213,11 @@ class _Refitting(Watch):
         waiting: _Pending | None = self._pending.pop(call.named["input"])
         if waiting is None and self._changed and call.norm.mean not in self._fed:
             return call.run(training=True, momentum=1.0)
-        output = call.run()
-        if waiting is not None:
-            waiting.norm = call
-            self._pending[output] = waiting
+        if waiting is None:
+            return call.run()
+        waiting.norm = call
+        output = torch.empty_like(call.named["input"])
+        self._pending[output] = waiting
         return output
 
     def on_other(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -224,13 +229,10 @@ class _Refitting(Watch):
         return function(*args, **kwargs)
 
     def _join(self, waiting: _Pending, own: Tensor, other: Tensor) -> None:
-        call = waiting.call
-        if call.inputs._version != waiting.version:
-            logger.info("'%s' is not re-fitted: its input was overwritten in place", call.layer.weight)
-            return
-        self._fit(call, self._targets[call.layer.weight], other)
-        value = call.run()
-        own.copy_(value if waiting.norm is None else waiting.norm.run(input=value))
+        self._fit(waiting.call, self._targets[waiting.call.layer.weight], other)
+        value = waiting.call.run()
+        own.set_(value if waiting.norm is None else waiting.norm.run(input=value))
+        self.waiting -= 1
 
     def _fit(self, call: LayerCall, target: Targets, other: Tensor | None) -> None:
         scale, shift = self._affine(target.chain, call)

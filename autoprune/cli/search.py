@@ -64,9 +64,10 @@ def search(
         int,
         typer.Option("--calibration-images", metavar="N", help="Images of data.train for the calibration."),
     ] = 2000,
-    bn_images: Annotated[
-        int, typer.Option("--bn-images", metavar="N", help="Images of data.train for BatchNorm statistics.")
-    ] = 500,
+    fit_images: Annotated[
+        int,
+        typer.Option("--fit-images", metavar="N", help="Images of data.train that candidates are re-fitted on."),
+    ] = 256,
     storage: Annotated[
         str | None,
         typer.Option("--storage", metavar="URL", help="Optuna storage instead of a file in the run folder."),
@@ -105,7 +106,7 @@ def search(
         "lower": lower,
         "search_images": search_images,
         "calibration_images": calibration_images,
-        "bn_images": bn_images,
+        "fit_images": fit_images,
     }
     with SearchProgress(err(), quiet) as progress:
         result = autoprune.search(

@@ -1,13 +1,14 @@
 """What a criterion is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from autoprune.errors import ArgumentError
 from autoprune.graph import PruneGraph
 
 if TYPE_CHECKING:
@@ -21,22 +22,31 @@ class Context:
     Attributes:
         graph: The graph.
         tensors: Parameters and buffers of the dense network by name.
-        calibration: Moments, or None.
+        calibration: Moments and statistics, or None.
         generator: Source of randomness, on the CPU.
+        model: The dense network, for criteria that run it; not to be changed.
+        batches: Images that may be read again and again, for criteria that run the network; or None.
     """
 
     graph: PruneGraph
     tensors: Mapping[str, Tensor]
     calibration: "Calibration | None"
     generator: torch.Generator
+    model: nn.Module
+    batches: Iterable[Any] | None = None
 
     @classmethod
     def of(
-        cls, graph: PruneGraph, model: nn.Module, calibration: "Calibration | None" = None, seed: int = 0
+        cls,
+        graph: PruneGraph,
+        model: nn.Module,
+        calibration: "Calibration | None" = None,
+        seed: int = 0,
+        batches: Iterable[Any] | None = None,
     ) -> "Context":
         """The context of a model."""
         tensors = {name: t.detach() for name, t in [*model.named_parameters(), *model.named_buffers()]}
-        return cls(graph, tensors, calibration, torch.Generator().manual_seed(seed))
+        return cls(graph, tensors, calibration, torch.Generator().manual_seed(seed), model, batches)
 
 
 class Criterion(ABC):
@@ -46,12 +56,28 @@ class Criterion(ABC):
         name: Name in the registry.
         needs: What it reads: any of "weights", "gradients", "data".
         source: Paper that defines it.
+        statistics: What `calibrate(..., statistics=...)` must have gathered for it, by name.
+        runs: Whether it runs the network on `Context.batches` by itself.
+        elementwise: Whether it scores single weights too.
     """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     source: ClassVar[str] = ""
+    statistics: frozenset[str] = frozenset()
+    runs: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
 
     @abstractmethod
     def scores(self, context: Context) -> dict[str, Tensor]:
         """Scores of shape (size,) by name of every prunable group."""
+
+    def elements(self, context: Context) -> dict[str, Tensor]:
+        """Scores of single weights, of each weight's own shape, by name of every convolution and linear weight.
+
+        `autoprune.masks` pools them to any granularity.
+
+        Raises:
+            ArgumentError: The criterion scores whole units only.
+        """
+        raise ArgumentError(f"criterion must score single weights, but '{self.name}' scores whole units only")

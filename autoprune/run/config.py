@@ -33,7 +33,7 @@ class Settings(_Record):
     lower: float = Field(ge=0, lt=1)
     search_images: int = Field(ge=1)
     calibration_images: int = Field(ge=1)
-    bn_images: int = Field(ge=1)
+    fit_images: int = Field(ge=1)
     baselines: tuple[Literal["uniform", "greedy"], ...]
 
 

@@ -41,13 +41,13 @@ class Images:
 
     Attributes:
         calibration: Of `data.train`, read anew in every pass.
-        bn: The first of them, for batch-norm statistics.
+        fit: The first of them, on which every candidate is re-fitted.
         refit: The first of them, for the re-fit of the final network, which holds them in memory.
         search: Of `data.search_val`, for scores.
     """
 
     calibration: FirstImages
-    bn: FirstImages
+    fit: FirstImages
     refit: FirstImages
     search: FirstImages
 
@@ -131,7 +131,7 @@ def _images(data: Splits, settings: Settings, device: torch.device) -> Images:
 
     return Images(
         calibration=first(data.train, settings.calibration_images, "data.train"),
-        bn=first(data.train, settings.bn_images, "data.train"),
+        fit=first(data.train, settings.fit_images, "data.train"),
         refit=first(data.train, min(REFIT_IMAGES, settings.calibration_images), "data.train"),
         search=first(data.search_val, settings.search_images, "data.search_val"),
     )
@@ -171,7 +171,9 @@ def pose(
     order = rank(graph, model, criterion, calibration, seed=settings.seed)
     curves = sensitivity_curves(graph, model, calibration, order)
     task = Task(graph, bound, _numbers(curves), lower=settings.lower, round_to=settings.round_to)
-    evaluator = CandidateEvaluator(graph, model, calibration, order, score, subject.images.bn)
+    evaluator = CandidateEvaluator(
+        graph, model, calibration, order, score, subject.images.fit, seed=settings.seed
+    )
     return Problem(subject, graph, calibration, task, score, evaluator, settings.seed)
 
 

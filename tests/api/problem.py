@@ -77,4 +77,4 @@ def data() -> DataSplits:
 
 
 BUDGET = "macs=50%"
-QUICK: dict[str, Any] = {"agent": "random", "episodes": 5, "calibration_images": 80, "bn_images": 48}
+QUICK: dict[str, Any] = {"agent": "random", "episodes": 5, "calibration_images": 80, "fit_images": 48}

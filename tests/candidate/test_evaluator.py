@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoprune.calibration import Reconstruction, calibrate, recalibrate_bn
+from autoprune.calibration import Reconstruction, calibrate, recalibrate_bn, refit
 from autoprune.candidate import CandidateEvaluator, Evaluation
 from autoprune.errors import ArgumentError, DataError
 from autoprune.graph import PruneGraph, trace
@@ -59,7 +59,7 @@ def test_keep_is_the_sorted_prefix_of_the_order() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_candidate_equals_the_same_steps_on_fresh_networks(name: str, channels_last: bool) -> None:
-    """Slice, reconstruct and recalibrate by the public parts, on an independent network."""
+    """Slice, reconstruct and re-fit by the public parts, on an independent network."""
     b = bench(name, channels_last=channels_last)
     widths = halves(b.graph)
     keep = b.evaluator.keep(widths)
@@ -67,7 +67,7 @@ def test_a_candidate_equals_the_same_steps_on_fresh_networks(name: str, channels
     weights = Reconstruction(b.graph, b.model, b.calibration)(keep)
     assert weights
     expected.load_state_dict({**expected.state_dict(), **weights})
-    recalibrate_bn(expected, torch.cat(b.data[1:]).split(8))
+    refit(b.model, expected, b.graph, None, keep, b.data[1:], relu_steps=0)
     built = b.evaluator.build(widths)
     assert not built.training
     x = b.case.inputs()
@@ -217,7 +217,7 @@ def test_a_model_that_cannot_run_channels_last_runs_as_it_is() -> None:
         ({"calibration": None}, ArgumentError, "calibration must be given"),
         ({"order": {}}, ArgumentError, "is missing"),
         ({"order": "short"}, ArgumentError, "must be a permutation of 0..7"),
-        ({"bn_inputs": []}, DataError, "must not be empty"),
+        ({"fit_inputs": []}, DataError, "must not be empty"),
     ],
 )
 def test_bad_arguments_are_refused(change: dict[str, Any], error: type[Exception], words: str) -> None:
@@ -228,7 +228,7 @@ def test_bad_arguments_are_refused(change: dict[str, Any], error: type[Exception
         "calibration": b.calibration,
         "order": b.order,
         "score": b.score,
-        "bn_inputs": b.data,
+        "fit_inputs": b.data,
     }
     if change == {"order": "short"}:
         name = next(g.name for g in b.graph.prunable if g.size == 8)

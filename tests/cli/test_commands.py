@@ -19,7 +19,7 @@ from tests.cli.invoke import invoke
 
 NET = ["--model", "user_zoo:net"]
 DATA = ["--data", "user_zoo:data"]
-SMALL = ["--search-images", "32", "--calibration-images", "48", "--bn-images", "32", "--agent", "random"]
+SMALL = ["--search-images", "32", "--calibration-images", "48", "--fit-images", "32", "--agent", "random"]
 COMMANDS = ["search", "resume", "inspect", "apply", "criteria", "demo"]
 
 

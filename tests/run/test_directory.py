@@ -12,7 +12,7 @@ from autoprune.run.stored import read_stored, write_stored
 
 SETTINGS: dict[str, Any] = {
     "budget": "macs=50%", "agent": "random", "episodes": 3, "criterion": "l2", "reward": "kl", "seed": 0,
-    "device": None, "round_to": 1, "lower": 0.1, "search_images": 8, "calibration_images": 8, "bn_images": 8,
+    "device": None, "round_to": 1, "lower": 0.1, "search_images": 8, "calibration_images": 8, "fit_images": 8,
     "baselines": (),
 }  # fmt: skip
 
