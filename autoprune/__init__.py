@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.api import plan, resume, search
+    from autoprune.api import plan, resume, search, sensitivity
     from autoprune.budget import Budget
     from autoprune.calibration import Calibration, calibrate
     from autoprune.data import DataSplits
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from autoprune.plan import Plan
     from autoprune.run.callbacks import Callback
     from autoprune.run.result import SearchResult
+    from autoprune.sensitivity.result import Sensitivity
     from autoprune.surgery import apply
-    from autoprune.train import accuracy, finetune
+    from autoprune.train import Distillation, Trainer, accuracy, finetune
     from autoprune.verify import verify
 
     __version__: str
@@ -49,13 +50,16 @@ _HOME = {
     "Callback": "autoprune.run.callbacks",
     "DataError": "autoprune.errors",
     "DataSplits": "autoprune.data",
+    "Distillation": "autoprune.train",
     "ModelError": "autoprune.errors",
     "Plan": "autoprune.plan",
     "PlanError": "autoprune.errors",
     "PruneGraph": "autoprune.graph",
     "RunError": "autoprune.errors",
     "SearchResult": "autoprune.run.result",
+    "Sensitivity": "autoprune.sensitivity.result",
     "TraceError": "autoprune.errors",
+    "Trainer": "autoprune.train",
     "accuracy": "autoprune.train",
     "apply": "autoprune.surgery",
     "calibrate": "autoprune.calibration",
@@ -65,6 +69,7 @@ _HOME = {
     "resume": "autoprune.api",
     "save": "autoprune.io",
     "search": "autoprune.api",
+    "sensitivity": "autoprune.api",
     "trace": "autoprune.graph",
     "verify": "autoprune.verify",
 }
@@ -78,13 +83,16 @@ __all__ = [
     "Callback",
     "DataError",
     "DataSplits",
+    "Distillation",
     "ModelError",
     "Plan",
     "PlanError",
     "PruneGraph",
     "RunError",
     "SearchResult",
+    "Sensitivity",
     "TraceError",
+    "Trainer",
     "__version__",
     "accuracy",
     "apply",
@@ -95,6 +103,7 @@ __all__ = [
     "resume",
     "save",
     "search",
+    "sensitivity",
     "trace",
     "verify",
 ]

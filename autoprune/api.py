@@ -1,6 +1,6 @@
-"""The Python interface: `plan`, `search` and `resume`."""
+"""The Python interface: `plan`, `search`, `resume` and `sensitivity`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from autoprune.run.callbacks import Callback
     from autoprune.run.parts import AgentFactory
     from autoprune.run.result import SearchResult
+    from autoprune.sensitivity import Sensitivity
+    from autoprune.sensitivity.measure import OnPoint
 
 
 def plan(
@@ -32,6 +34,7 @@ def plan(
     criterion: "str | Criterion" = "obs",
     calibration: "Calibration | None" = None,
     seed: int = 0,
+    batches: Iterable[Any] | None = None,
 ) -> "Plan":
     """Write down which units of a network stay: exact indices, or how many, chosen by a criterion.
 
@@ -46,13 +49,14 @@ def plan(
         criterion: Orders the units; a name or an object. Not used with `keep`.
         calibration: What `autoprune.calibrate` gave; needed by criteria that look at data, such as `obs`.
         seed: Seed of criteria that draw.
+        batches: Images with labels that can be read again and again, for criteria that run the network.
 
     Returns:
         The plan; `autoprune.apply(model, plan, calibration)` makes the smaller network.
 
     Raises:
         ArgumentError: Both or none of `keep` and `widths`, an unknown or locked group, units or widths out of
-            range, or a criterion that needs a calibration.
+            range, or a criterion that needs a calibration, statistics in it, or batches.
         PlanError: The network has been changed since it was traced.
     """
     from autoprune.graph import PruneGraph
@@ -70,7 +74,7 @@ def plan(
         from autoprune.run.parts import name_of
 
         full = graph.widths(widths)
-        order = rank(graph, graph.model, criterion, calibration, seed=seed)
+        order = rank(graph, graph.model, criterion, calibration, seed=seed, batches=batches)
         keep = {name: np.sort(units[: full[name]]).tolist() for name, units in order.items()}
         info = {"criterion": name_of(criterion), "seed": seed}
     return make_plan(graph, graph.model, keep, info)
@@ -93,6 +97,9 @@ def search(
     callbacks: "Iterable[Callback]" = (),
     round_to: int = 1,
     lower: float = 0.1,
+    floor_units: int = 1,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     search_images: int = 512,
     calibration_images: int = 2000,
     fit_images: int = 256,
@@ -130,6 +137,9 @@ def search(
         callbacks: Listeners, see `autoprune.Callback`.
         round_to: Widths are multiples of this (8 suits most GPUs).
         lower: Smallest share of its units that a group keeps.
+        floor_units: Smallest number of units that a group keeps, beside `lower`.
+        include: Names or patterns (`fnmatch`) of the only groups that may be pruned; empty means all.
+        exclude: Names or patterns of groups that stay dense, such as ("head.*",); wins over `include`.
         search_images: Images of `data.search_val` that score a candidate.
         calibration_images: Images of `data.train` that the calibration and the final re-fit see.
         fit_images: Images of `data.train` that every candidate is re-fitted on.
@@ -151,6 +161,7 @@ def search(
         RunError: `run_dir` is in use, used or cannot be written to; the storage has the study already.
         KeyboardInterrupt: Stopped before the first episode was finished.
     """
+    from autoprune.allocation.patterns import as_patterns
     from autoprune.run.checks import check_data, parsed_budget
     from autoprune.run.config import make_settings
     from autoprune.run.parts import Parts, Sources, checked_parts, name_of
@@ -169,6 +180,9 @@ def search(
         device=None if device is None else str(device),
         round_to=round_to,
         lower=lower,
+        floor_units=floor_units,
+        include=as_patterns(include, "include"),
+        exclude=as_patterns(exclude, "exclude"),
         search_images=search_images,
         calibration_images=calibration_images,
         fit_images=fit_images,
@@ -233,3 +247,95 @@ def resume(
     parts = Parts(criterion or "", reward or "", agent or "", storage, tuple(callbacks))
     overrides = {"episodes": episodes, "device": None if device is None else str(device)}
     return proceed(run_dir, model, example_inputs, data, overrides, checked_parts(parts))
+
+
+def sensitivity(
+    model: nn.Module,
+    example_inputs: Any,
+    data: "Splits",
+    *,
+    ratios: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    criterion: "str | Criterion" = "obs",
+    reconstruct: bool = True,
+    search_images: int = 512,
+    calibration_images: int = 2000,
+    fit_images: int = 256,
+    groups: Sequence[str] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    path: str | PathLike[str] | None = None,
+    on_point: "OnPoint | None" = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> "Sensitivity":
+    """Measure how much a trained network suffers when one group of channels alone is pruned.
+
+        result = autoprune.sensitivity(model, None, data, path="points.json")
+        print(result.table())
+        result.to_csv("sensitivity.csv")
+        result.plot("sensitivity.png")
+
+    Every point is evaluated as a search evaluates a candidate. Beside it stands the reconstruction error at
+    the same width, which costs no evaluation, and how well the two agree (Spearman's correlation).
+
+    Args:
+        model: Trained network, in train or eval mode; untouched.
+        example_inputs: As for `search`; None takes the first image of `data.search_val`, batch of one.
+        data: Object with the loaders `train` and `search_val`; a loader `test` is never touched.
+        ratios: Pruning ratios in [0, 1): the share of a group's units that goes. Widths are rounded down; at
+            least one unit stays. Ratios that come to the same width are evaluated once.
+        criterion: Orders the units of every group; a name or an object.
+        reconstruct: Whether weights are fitted after the units are gone.
+        search_images: Images of `data.search_val` that are measured on.
+        calibration_images: Images of `data.train` that the calibration sees.
+        fit_images: Images of `data.train` that every candidate is re-fitted on.
+        groups: Names or patterns (`fnmatch`) of the groups to measure; None takes all that can be pruned.
+        seed: Of images and criterion.
+        device: Where it runs, for example "cuda"; None stays where the model is.
+        path: JSON file that keeps every point as soon as it is measured. If it exists, what it holds is not
+            measured again; other ratios and groups may be asked for than before. None keeps nothing.
+        on_point: Called with every point, how many there are by now and how many there will be.
+        on_stage: Called with the name of every stage: "trace", "calibrate", "rank", "measure".
+
+    Returns:
+        The points, with a table, CSV and a plot.
+
+    Raises:
+        ArgumentError: An argument out of range, an unknown criterion, or a pattern that matches no group.
+        DataError: A loader is missing, empty or malformed; labels out of range.
+        ModelError: Weights or outputs that are not finite, or nothing to prune.
+        TraceError: `torch.export` refuses the model.
+        RunError: `path` is damaged, cannot be written, or holds points of another network, other images or
+            other settings; the message names the first difference.
+    """
+    from autoprune.run.config import make_settings
+    from autoprune.run.parts import name_of
+    from autoprune.run.sensitivity import analyse
+
+    settings = make_settings(
+        budget="macs=100%,params=100%",
+        agent="",
+        episodes=1,
+        criterion=name_of(criterion),
+        reward="kl",
+        seed=seed,
+        device=None if device is None else str(device),
+        round_to=1,
+        lower=0.0,
+        search_images=search_images,
+        calibration_images=calibration_images,
+        fit_images=fit_images,
+        baselines=(),
+    )
+    return analyse(
+        model,
+        example_inputs,
+        data,
+        settings,
+        criterion,
+        ratios=ratios,
+        groups=groups,
+        reconstruct=reconstruct,
+        path=path,
+        on_point=on_point,
+        on_stage=on_stage or (lambda stage: None),
+    )

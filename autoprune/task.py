@@ -24,9 +24,11 @@ _PROBES = 64
 class Task:
     """What an environment, an allocation and an agent all work on.
 
-    The allowed widths of a group are the multiples of `round_to` within `lower * size` and `upper * size`,
-    and the full size if `upper` is 1. A group that this leaves with nothing (smaller than `round_to`, for
-    example) stays dense.
+    The allowed widths of a group are the multiples of `round_to` within `lower * size` and `upper * size`
+    that leave at least `floor_units`, and the full size if `upper` is 1. A group that this leaves with
+    nothing (smaller than `round_to`, for example) stays dense. `lower` and `floor_units` are the guard
+    against the collapse of a layer, on by default; groups that must stay dense are locked in the graph
+    (`autoprune.allocation.restrict`).
 
     Attributes:
         graph: The network.
@@ -35,9 +37,11 @@ class Task:
         lower: Smallest keep ratio; every group keeps at least one unit whatever it is.
         upper: Largest keep ratio.
         round_to: Widths are multiples of this.
+        floor_units: Smallest number of units that a group keeps, beside `lower`.
 
     Raises:
-        ArgumentError: `lower`, `upper` or `round_to` out of range, or a curve that is missing or malformed.
+        ArgumentError: `lower`, `upper`, `round_to` or `floor_units` out of range, or a curve that is missing
+            or malformed.
         ModelError: The network has no prunable group.
         BudgetError: Not even the smallest allowed widths meet the budget.
     """
@@ -48,9 +52,12 @@ class Task:
     lower: float = 0.1
     upper: float = 1.0
     round_to: int = 1
+    floor_units: int = 1
 
     def __post_init__(self) -> None:
-        _check_range(self.lower, self.upper, self.round_to)
+        _check_range(self.lower, self.upper)
+        _check_count("round_to", self.round_to)
+        _check_count("floor_units", self.floor_units)
         if not self.graph.prunable:
             raise ModelError(
                 f"the model must have a group that can be pruned, but all {len(self.graph.groups)} groups "
@@ -60,6 +67,11 @@ class Task:
             raise ArgumentError("budget must be bound to the graph of the task; call `budget.bind(graph)`")
         for group in self.graph.prunable:
             _check_curve(group.name, group.size, self.curves)
+            if group.size < self.floor_units:
+                raise ArgumentError(
+                    f"floor_units must not exceed the size of a prunable group, got {self.floor_units}, but "
+                    f"'{group.name}' has {group.size} units; lower it or exclude the group"
+                )
         self._check_feasible()
 
     def _check_feasible(self) -> None:
@@ -74,9 +86,14 @@ class Task:
                 f"{name} {verb} {show(smallest)} ({share:.3g}% of dense, limit {show(limits[name])})"
             )
         raise BudgetError(
-            f"budget '{self.budget}' cannot be met: at the smallest widths that lower={self.lower:g} and "
-            f"round_to={self.round_to} allow, {' and '.join(parts)}; raise the budget or lower these"
+            f"budget '{self.budget}' cannot be met: at the smallest widths that {self._rules} allow, "
+            f"{' and '.join(parts)}; raise the budget or lower these"
         )
+
+    @property
+    def _rules(self) -> str:
+        floor = f", floor_units={self.floor_units}" if self.floor_units > 1 else ""
+        return f"lower={self.lower:g}{floor} and round_to={self.round_to}"
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -106,7 +123,8 @@ class Task:
     @cached_property
     def _allowed(self) -> tuple[Vector, ...]:
         return tuple(
-            _allowed(group.size, self.lower, self.upper, self.round_to) for group in self.graph.prunable
+            _allowed(group.size, self.lower, self.upper, self.round_to, self.floor_units)
+            for group in self.graph.prunable
         )
 
     @cached_property
@@ -214,23 +232,26 @@ class Task:
         return np.array([full[name] for name in self.names], np.int64)
 
 
-def _allowed(size: int, lower: float, upper: float, round_to: int) -> Vector:
+def _allowed(size: int, lower: float, upper: float, round_to: int, floor: int) -> Vector:
     widths = np.arange(round_to, size + 1, round_to)
-    widths = widths[(widths >= lower * size - 1e-9) & (widths <= upper * size + 1e-9)]
+    widths = widths[(widths >= max(floor, lower * size - 1e-9)) & (widths <= upper * size + 1e-9)]
     if upper == 1.0 or len(widths) == 0:
         widths = np.union1d(widths, [size])
     return widths.astype(np.int64)
 
 
-def _check_range(lower: float, upper: float, round_to: int) -> None:
+def _check_range(lower: float, upper: float) -> None:
     if not 0 <= lower < 1:
         raise ArgumentError(f"lower must lie in [0, 1), the smallest keep ratio, got {lower!r}")
     if not lower < upper <= 1:
         raise ArgumentError(
             f"upper must lie in (lower, 1] with lower={lower!r}, the largest keep ratio, got {upper!r}"
         )
-    if isinstance(round_to, bool) or not isinstance(round_to, int | np.integer) or round_to < 1:
-        raise ArgumentError(f"round_to must be an integer of at least 1, got {round_to!r}")
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ArgumentError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def _check_curve(name: str, size: int, curves: Mapping[str, NDArray[np.floating]]) -> None:

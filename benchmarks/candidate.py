@@ -20,8 +20,11 @@ from autoprune.criteria import rank
 from autoprune.data import FirstImages
 from autoprune.graph import trace
 from autoprune.score import KL, SearchImages
+from autoprune.score.batches import as_channels_last, resident
 from benchmarks.compare import README
 from benchmarks.results import machine, publish, table
+
+CPU = torch.device("cpu")
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -51,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--search-images", type=int, default=1000)
-    parser.add_argument("--bn-images", type=int, default=500)
+    parser.add_argument("--fit-images", type=int, default=256)
     parser.add_argument("--calibration-images", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -62,7 +65,7 @@ def main() -> None:
         name: FirstImages(loader, count, seed=args.seed, name=name)
         for name, loader, count in (
             ("calibration", data.train, args.calibration_images),
-            ("bn", data.train, args.bn_images),
+            ("fit", data.train, args.fit_images),
             ("search", data.search_val, args.search_images),
         )
     }
@@ -73,14 +76,14 @@ def main() -> None:
     calibrating = time.perf_counter() - start
     order = rank(graph, model, "obs", calibration)
     score = KL(SearchImages(model, first["search"]))
-    evaluator = CandidateEvaluator(graph, model, calibration, order, score, first["bn"], memo=0)
+    evaluator = CandidateEvaluator(graph, model, calibration, order, score, first["fit"], memo=0)
+    batches = [*score.images.batches, *map(as_channels_last, resident(first["fit"], CPU, 128))]
     rng = np.random.default_rng(args.seed)
     ratios, candidate, bare = [], [], []
     for _ in range(args.draws):
         widths = {g.name: int(rng.integers(g.size // 4, 3 * g.size // 4 + 1)) for g in graph.prunable}
         candidate.append(seconds(lambda w=widths: evaluator.evaluate(w)))  # type: ignore[misc]
         network = evaluator.build(widths)
-        batches = [*score.images.batches, *evaluator._bn_batches]
         bare.append(seconds(lambda n=network, b=batches: forward(n, b)))  # type: ignore[misc]
         ratios.append(candidate[-1] / bare[-1])
     rows = [
@@ -92,9 +95,9 @@ def main() -> None:
         ["calibration, memory held", f"{size_of(calibration) / 2**20:.0f} MiB"],
     ]  # fmt: skip
     text = (
-        f"`{args.model.rpartition(':')[2]}`, {args.search_images} search images, {args.bn_images} images for "
-        f"batch-norm statistics, {args.calibration_images} calibration images, {args.draws} random draws of "
-        f"widths between a quarter and three quarters, interleaved:\n\n{table(['', ''], rows)}\n\n"
+        f"`{args.model.rpartition(':')[2]}`, {args.search_images} search images, {args.fit_images} for "
+        f"the re-fit of the candidate, {args.calibration_images} calibration images, {args.draws} draws of "
+        f"random widths between a quarter and three quarters, interleaved:\n\n{table(['', ''], rows)}\n\n"
         f"    PYTHONPATH=../shared/cifar python -m benchmarks.candidate "
         f"--model {args.model} --data {args.data}\n\n"
         f"{machine()}"

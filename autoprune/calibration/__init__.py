@@ -7,12 +7,16 @@ from autoprune.calibration.curves import sensitivity_curves
 from autoprune.calibration.moments import Moment
 from autoprune.calibration.reconstruct import Reconstruction, reconstruct
 from autoprune.calibration.refit import Refit, refit
+from autoprune.calibration.statistics import STATISTICS, Loss, Statistic
 
 __all__ = [
+    "STATISTICS",
     "Calibration",
+    "Loss",
     "Moment",
     "Reconstruction",
     "Refit",
+    "Statistic",
     "calibrate",
     "recalibrate_bn",
     "reconstruct",

@@ -13,6 +13,14 @@ from autoprune.calibration.chains import find_chains
 from autoprune.calibration.intercept import LayerCall, Norm, Watch, check_weights, consumers
 from autoprune.calibration.moments import Accumulator
 from autoprune.calibration.patches import patches, sample
+from autoprune.calibration.statistics import (
+    Gatherer,
+    Loss,
+    Statistic,
+    Subject,
+    cross_entropy,
+    make_statistics,
+)
 from autoprune.data import Batch, as_batch
 from autoprune.errors import ArgumentError, DataError, ModelError
 from autoprune.graph import Layer, PruneGraph
@@ -28,46 +36,62 @@ __all__ = ["LARGEST", "Calibration", "calibrate"]
 
 
 def calibrate(
-    graph: PruneGraph, model: nn.Module, batches: Iterable[Any], *, positions: int = 16, seed: int = 0
+    graph: PruneGraph,
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    positions: int = 16,
+    seed: int = 0,
+    statistics: Iterable[str | Statistic] = (),
+    loss: Loss | None = None,
 ) -> Calibration:
-    """Gather the input moments of all layers that read a prunable group, in one pass.
+    """Gather the input moments of all layers that read a prunable group, and statistics, in one pass.
 
     Consumers whose patches are wider than 8192 numbers, or that no convolution or linear function is seen
     to use, are listed in `skipped` and logged.
+
+    Where a statistic needs gradients the network runs forwards and backwards; every parameter is
+    differentiated, frozen ones too, and `.grad` and `requires_grad` are as before afterwards.
 
     Args:
         graph: From `trace(model, ...)`.
         model: The dense network, in any mode; runs in eval mode, untouched.
         batches: Inputs, or (inputs, labels), or dicts.
         positions: Output positions per image at which patches are taken; all where there are fewer.
-        seed: Seed of their choice.
+        seed: Seed of their choice, and of statistics that draw.
+        statistics: Names from `STATISTICS`, or objects; what criteria need is in their `statistics`.
+        loss: From (outputs, labels) to a scalar, the mean over the images; None takes the cross-entropy of
+            the class scores with class indices.
 
     Raises:
-        ArgumentError: `positions` below 1.
-        DataError: No image, or inputs that are not finite.
-        ModelError: Weights, a layer's inputs or the outputs of the network are not finite.
+        ArgumentError: `positions` below 1, or an unknown statistic.
+        DataError: No image, inputs that are not finite, or labels that are missing or do not fit.
+        ModelError: Weights, a layer's inputs, the outputs of the network or a statistic are not finite.
     """
     if positions < 1:
         raise ArgumentError(f"positions must be at least 1, got {positions}")
     model = unwrap(model)
+    chosen = make_statistics(statistics)
+    gather = Gatherer(Subject(graph, model, cross_entropy if loss is None else loss, seed), chosen)
     check_weights(model, ModelError)
     layers, skipped = _measurable(graph)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     watch = _Measuring(model, layers, positions, seed)
     norms: dict[str, Norm] = {}
     images = 0
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), gather.ready(), torch.no_grad():
         for number, raw in enumerate(batches):
             batch = as_batch(raw, f"batch {number} of batches").to(device)
             if batch.size == 0:
                 continue
+            gather.check(batch, number)
             if images == 0:
                 norms = _norms_behind(model, layers, batch.first(2))
             images += batch.size
             watch.images = batch.size
-            with watch:
-                outputs = call(model, batch.inputs)
+            outputs = gather.forward(batch, watch)
             _check_finite(outputs, number)
+            gather.finish(batch, outputs, number)
     if images == 0:
         raise DataError("batches must hold at least one image, got none; check the loader")
     moments = {name: total.moment(name) for name, total in watch.sums.items()}
@@ -75,7 +99,7 @@ def calibrate(
     skipped |= {x.weight: reason for x in layers if x.weight not in moments}
     for name, why in skipped.items():
         logger.warning("no moments for '%s' (%s): it is sliced without reconstruction", name, why)
-    return Calibration(graph, moments, norms, skipped, images, positions, seed)
+    return Calibration(graph, moments, norms, skipped, images, positions, seed, gather.results())
 
 
 class _Measuring(Watch):
@@ -88,8 +112,9 @@ class _Measuring(Watch):
 
     def on_layer(self, call: LayerCall) -> Tensor:
         output = call.run()
-        where = sample(call, output, self.images, self._positions, self._generator)
-        self.sums.setdefault(call.layer.weight, Accumulator()).add(patches(call, where))
+        with torch.no_grad():
+            where = sample(call, output, self.images, self._positions, self._generator)
+            self.sums.setdefault(call.layer.weight, Accumulator()).add(patches(call, where))
         return output
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoprune.calibration.intercept import Norm
 from autoprune.calibration.moments import Moment
-from autoprune.errors import PlanError
+from autoprune.errors import ArgumentError, PlanError
 from autoprune.files import StrPath, write_tensors
 from autoprune.graph import PruneGraph
 
@@ -40,15 +40,31 @@ class Calibration:
     seed: int
     statistics: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict, repr=False)
 
+    def statistic(self, name: str) -> Mapping[str, Tensor]:
+        """What the statistic of that name gathered.
+
+        Raises:
+            ArgumentError: It was not gathered.
+        """
+        if name not in self.statistics:
+            held = ", ".join(self.statistics) or "none"
+            raise ArgumentError(
+                f"the calibration must hold the statistic '{name}', but holds {held}; "
+                f"pass statistics=['{name}'] to calibrate"
+            )
+        return self.statistics[name]
+
     def save(self, path: StrPath) -> None:
-        """Write one safetensors file, in one step; all but the moments lies in its header as JSON.
+        """Write one safetensors file, in one step; all but the tensors lies in its header as JSON.
 
         Raises:
             OSError: The file cannot be written.
         """
-        tensors = {}
+        tensors: dict[str, Tensor] = {}
         for name, moment in self.moments.items():
             tensors[f"second:{name}"], tensors[f"mean:{name}"] = moment.second, moment.mean
+        for name, found in self.statistics.items():
+            tensors |= {f"statistic:{name}:{key}": tensor for key, tensor in found.items()}
         header = {
             "version": VERSION,
             "fingerprint": {name: list(shape) for name, shape in self.graph.fingerprint.items()},
@@ -58,6 +74,7 @@ class Calibration:
             "images": self.images,
             "positions": self.positions,
             "seed": self.seed,
+            "statistics": {name: list(found) for name, found in self.statistics.items()},
         }
         write_tensors(path, tensors, {"calibration": json.dumps(header)})
 
@@ -80,6 +97,10 @@ class Calibration:
                     name: Moment(file.get_tensor(f"second:{name}"), file.get_tensor(f"mean:{name}"), rows)
                     for name, rows in header["rows"].items()
                 }
+                statistics = {
+                    name: {key: file.get_tensor(f"statistic:{name}:{key}") for key in keys}
+                    for name, keys in header.get("statistics", {}).items()
+                }
             found = {name: tuple(shape) for name, shape in header["fingerprint"].items()}
             rest = {key: header[key] for key in ("skipped", "images", "positions", "seed")}
             norms = {name: Norm(*norm) for name, norm in header["norms"].items()}
@@ -90,4 +111,4 @@ class Calibration:
             raise PlanError(f"'{path}' has version {version}, not {VERSION}; calibrate again")
         if found != {name: tuple(shape) for name, shape in graph.fingerprint.items()}:
             raise PlanError(f"'{path}' belongs to another network than the graph; calibrate this one")
-        return cls(graph, moments, norms, **rest)
+        return cls(graph, moments, norms, **rest, statistics=statistics)

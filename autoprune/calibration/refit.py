@@ -114,8 +114,8 @@ class Refit:
             forward(pruned, self._whole.inputs)
         if watch.waiting:
             raise ModelError(
-                "the pruned network must run the same operations as the dense one, but some residual branches "
-                "are not added to anything any more; check the model's forward for conditions on its widths"
+                "the pruned network must run the same operations as the dense one, but some residual "
+                "branches are not added to anything any more; check its forward for conditions on widths"
             )
 
     def _restore_variances(self, pruned: nn.Module, slices: Slices) -> None:

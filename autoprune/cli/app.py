@@ -10,8 +10,10 @@ from autoprune.cli.criteria import criteria
 from autoprune.cli.demo import demo
 from autoprune.cli.guard import GuardedGroup
 from autoprune.cli.inspect import inspect
+from autoprune.cli.prune import prune
 from autoprune.cli.resume import resume
 from autoprune.cli.search import search
+from autoprune.cli.sensitivity import sensitivity
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -52,5 +54,7 @@ app.command()(search)
 app.command()(resume)
 app.command()(inspect)
 app.command()(apply)
+app.command()(prune)
+app.command()(sensitivity)
 app.command()(criteria)
 app.command()(demo)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHAPING = (
     "budget", "criterion", "reward", "seed", "device", "round_to", "lower",
-    "search_images", "calibration_images", "fit_images",
+    "floor_units", "include", "exclude", "search_images", "calibration_images", "fit_images",
 )  # fmt: skip
 """The settings of a search that shape a candidate, whichever agent chooses it."""
 

@@ -54,6 +54,24 @@ def search(
         float,
         typer.Option("--lower", metavar="RATIO", help="Smallest share of its units that a group keeps."),
     ] = 0.1,
+    floor_units: Annotated[
+        int,
+        typer.Option("--floor-units", metavar="N", help="Smallest number of units that a group keeps."),
+    ] = 1,
+    include_groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include", metavar="PATTERN", help="Prune only groups of such a name; repeat it for several."
+        ),
+    ] = None,
+    exclude_groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="PATTERN",
+            help="Leave groups of such a name dense ('head.*'); repeat it for several.",
+        ),
+    ] = None,
     search_images: Annotated[
         int,
         typer.Option(
@@ -66,7 +84,9 @@ def search(
     ] = 2000,
     fit_images: Annotated[
         int,
-        typer.Option("--fit-images", metavar="N", help="Images of data.train that candidates are re-fitted on."),
+        typer.Option(
+            "--fit-images", metavar="N", help="Images of data.train that candidates are re-fitted on."
+        ),
     ] = 256,
     storage: Annotated[
         str | None,
@@ -104,6 +124,9 @@ def search(
         "device": device,
         "round_to": round_to,
         "lower": lower,
+        "floor_units": floor_units,
+        "include": tuple(include_groups or ()),
+        "exclude": tuple(exclude_groups or ()),
         "search_images": search_images,
         "calibration_images": calibration_images,
         "fit_images": fit_images,

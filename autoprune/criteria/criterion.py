@@ -73,7 +73,7 @@ class Criterion(ABC):
         """Scores of shape (size,) by name of every prunable group."""
 
     def elements(self, context: Context) -> dict[str, Tensor]:
-        """Scores of single weights, of each weight's own shape, by name of every convolution and linear weight.
+        """Scores of single weights, of each weight's own shape, by weight name of every layer of the graph.
 
         `autoprune.masks` pools them to any granularity.
 

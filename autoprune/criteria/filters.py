@@ -25,12 +25,13 @@ def producers(group: Group, context: Context) -> tuple[Axis, ...]:
     return tuple(out or wide or group.axes)
 
 
-def filter_norms(context: Context, norm: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Sum over a unit's producers of the norm of the weights that put it out.
+def filter_scores(context: Context, score: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Sum over a group's producers of a score of the filters that put its units out.
 
     Args:
         context: Graph and tensors.
-        norm: From rows of shape (size, weights) to (size,).
+        score: From the filters of one producer, a row of weights each, of shape (size, weights) and type
+            float64, to (size,).
 
     Returns:
         Shape (size,) by name of every prunable group.
@@ -41,6 +42,11 @@ def filter_norms(context: Context, norm: Callable[[Tensor], Tensor]) -> dict[str
         for axis in producers(group, context):
             weight = context.tensors[axis.parameter].double().movedim(axis.dim, 0).flatten(1)
             index = torch.as_tensor(axis.indices, device=weight.device)
-            total += norm(weight[index].flatten(1)).cpu()
+            total += score(weight[index].flatten(1)).cpu()
         result[group.name] = total
     return result
+
+
+def weights_of(context: Context) -> dict[str, Tensor]:
+    """The weights of all convolutions and linear layers, in float64, by name."""
+    return {layer.weight: context.tensors[layer.weight].double() for layer in context.graph.layers}

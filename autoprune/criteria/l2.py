@@ -2,19 +2,14 @@
 
 from typing import ClassVar
 
-from torch import Tensor
-
-from autoprune.criteria.criterion import Context, Criterion
-from autoprune.criteria.filters import filter_norms
+from autoprune.criteria.magnitude import Magnitude
 
 
-class L2(Criterion):
-    """L2 norm of the filters that put a unit out."""
+class L2(Magnitude):
+    """L2 norm of the filters that put a unit out, or of single weights."""
 
     name: ClassVar[str] = "l2"
-    needs: ClassVar[frozenset[str]] = frozenset({"weights"})
     source: ClassVar[str] = "Li et al. 2017, arXiv:1608.08710, section 4.3"
 
-    def scores(self, context: Context) -> dict[str, Tensor]:
-        """Euclidean norm per unit."""
-        return filter_norms(context, lambda rows: rows.square().sum(1).sqrt())
+    def __init__(self) -> None:
+        super().__init__(2)

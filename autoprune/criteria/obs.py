@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from autoprune.calibration.leastsquares import factorize
+from autoprune.calibration.moments import ridge_of
 from autoprune.calibration.reconstruct import RIDGE, by_group, columns_of, moment_of
 from autoprune.criteria.criterion import Context, Criterion
 from autoprune.criteria.l2 import L2
+from autoprune.errors import ArgumentError
 from autoprune.graph import Axis, Group, Layer
 
 logger = logging.getLogger(__name__)
@@ -25,11 +27,16 @@ class OBS(Criterion):
     of a unit is the number of units removed before it.
 
     Groups without a consumer whose moments were gathered are ordered by the L2 norm instead (logged).
+
+    Single weights are scored by `w^2 / [H^-1]_ii`: how much the mean squared error of the layer's output
+    grows when that weight alone goes and the others of its output make up for it. Layers without moments
+    count with the unit matrix (logged). `obs_update` gives the weights that make up for any mask.
     """
 
     name: ClassVar[str] = "obs"
     needs: ClassVar[frozenset[str]] = frozenset({"weights", "data"})
     source: ClassVar[str] = "Hassibi and Stork 1993; Frantar and Alistarh 2022, arXiv:2208.11580"
+    elementwise: ClassVar[bool] = True
 
     def __init__(self, ridge: float = RIDGE) -> None:
         self.ridge = ridge
@@ -48,6 +55,21 @@ class OBS(Criterion):
             result[group.name] = norms[group.name]
         return result
 
+    def elements(self, context: Context) -> dict[str, Tensor]:
+        """Error that each weight's removal costs, of the weight's shape, float64."""
+        assert context.calibration is not None
+        result = {}
+        for layer in context.graph.layers:
+            result[layer.weight] = context.tensors[layer.weight].double().square().cpu()
+            if layer.weight not in context.calibration.moments:
+                logger.warning("layer '%s' has no moments: its weights count alike", layer.weight)
+                continue
+            factor = factorize(moment_of(layer, context.calibration), self.ridge)
+            diagonal = torch.cholesky_inverse(factor).diagonal(dim1=1, dim2=2).cpu()
+            rows = result[layer.weight].view(len(diagonal), -1, diagonal.shape[1])
+            result[layer.weight] = (rows / diagonal[:, None]).view_as(result[layer.weight])
+        return result
+
     def _surgeons(self, group: Group, context: Context) -> list["_Surgeon"]:
         assert context.calibration is not None
         layers = {layer.weight: layer for layer in context.graph.layers}
@@ -56,6 +78,58 @@ class OBS(Criterion):
             for axis in group.axes
             if axis.dim == 1 and axis.parameter in context.calibration.moments
         ]
+
+
+def obs_update(weight: Tensor, mask: Tensor, moment: Tensor, ridge: float = RIDGE) -> Tensor:
+    """Weights under a mask that come closest to the dense layer's output, exactly, output by output.
+
+    For an output with dense weights w and the kept columns S it is `([H]_SS)^-1 [H]_S,: w`, with H the
+    moment plus a ridge: the least of `(v - w)^T H (v - w)` over all v that are 0 outside S. Where the moment
+    is centered, the constant behind the layer has to take up `mean @ (w - v)`.
+
+    Args:
+        weight: Dense weight of a convolution or linear layer, (outputs, inputs / groups, *kernel).
+        mask: Bool, of the same shape; True stays.
+        moment: Shape (groups, d, d), float64, as from `autoprune.calibration.reconstruct.moment_of`.
+        ridge: Relative to the mean of the moment's diagonal.
+
+    Returns:
+        Of the weight's shape and type, exactly 0 where the mask is False.
+
+    Raises:
+        ArgumentError: Shapes that do not fit each other.
+    """
+    _check_update(weight, mask, moment)
+    old = weight.detach().double().reshape(len(moment), -1, moment.shape[1])
+    stays = mask.to(weight.device).reshape(old.shape)
+    new = torch.zeros_like(old)
+    for group, one in enumerate(moment.to(weight.device)):
+        regular = one.double().clone()
+        regular.diagonal().add_(ridge_of(regular[None], ridge))
+        cross = old[group] @ regular
+        patterns, which = torch.unique(stays[group], dim=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            columns, rows = pattern.nonzero().flatten(), (which == number).nonzero().flatten()
+            if not len(columns):
+                continue
+            factor = factorize(regular[columns][:, columns][None], 0.0)[0]
+            solved = torch.cholesky_solve(cross[rows][:, columns].mT, factor).mT
+            new[group, rows[:, None], columns] = solved
+    return new.reshape(weight.shape).to(weight.dtype)
+
+
+def _check_update(weight: Tensor, mask: Tensor, moment: Tensor) -> None:
+    if mask.shape != weight.shape or mask.dtype != torch.bool:
+        raise ArgumentError(
+            f"mask must be bool of the weight's shape {tuple(weight.shape)}, "
+            f"got {mask.dtype} of {tuple(mask.shape)}"
+        )
+    width = weight[0].numel()
+    if moment.dim() != 3 or moment.shape[1:] != (width, width) or len(weight) % len(moment):
+        raise ArgumentError(
+            f"moment must have shape (groups, {width}, {width}) with groups that divide {len(weight)}, "
+            f"got {tuple(moment.shape)}"
+        )
 
 
 class _Surgeon:

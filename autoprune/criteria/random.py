@@ -13,7 +13,15 @@ class Random(Criterion):
 
     name: ClassVar[str] = "random"
     needs: ClassVar[frozenset[str]] = frozenset()
+    elementwise: ClassVar[bool] = True
 
     def scores(self, context: Context) -> dict[str, Tensor]:
         """Uniform in [0, 1) per unit."""
         return {g.name: torch.rand(g.size, generator=context.generator) for g in context.graph.prunable}
+
+    def elements(self, context: Context) -> dict[str, Tensor]:
+        """Uniform in [0, 1) per weight."""
+        return {
+            layer.weight: torch.rand(context.tensors[layer.weight].shape, generator=context.generator)
+            for layer in context.graph.layers
+        }

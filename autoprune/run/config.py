@@ -35,6 +35,9 @@ class Settings(_Record):
     calibration_images: int = Field(ge=1)
     fit_images: int = Field(ge=1)
     baselines: tuple[Literal["uniform", "greedy"], ...]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    floor_units: int = Field(default=1, ge=1)
 
 
 def make_settings(**values: Any) -> Settings:

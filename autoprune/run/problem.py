@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from autoprune.budget import Budget
+from autoprune.allocation import restrict
+from autoprune.budget import BoundBudget, Budget
 from autoprune.calibration import Calibration, calibrate, sensitivity_curves
 from autoprune.candidate import CandidateEvaluator
-from autoprune.criteria import rank
+from autoprune.criteria import rank, statistics_of
 from autoprune.data import FirstImages, Splits
 from autoprune.errors import ArgumentError, DataError
 from autoprune.graph import PruneGraph, trace
@@ -143,6 +144,8 @@ def pose(
     settings: Settings,
     criterion: "str | Criterion",
     stage: Callable[[str], None],
+    *,
+    reconstruct: bool = True,
 ) -> Problem:
     """Trace, calibrate and rank.
 
@@ -152,8 +155,10 @@ def pose(
         settings: Seed, allowed widths and the like.
         criterion: What orders the units.
         stage: Told the name of every stage that begins.
+        reconstruct: Whether the evaluator fits the weights of a candidate.
 
     Raises:
+        ArgumentError: A pattern in `include` or `exclude` that matches no group, or nothing left to prune.
         TraceError: `torch.export` refuses the model.
         ModelError: Nothing to prune, or outputs that are not finite.
         BudgetError: The budget cannot be met.
@@ -162,25 +167,49 @@ def pose(
     model = subject.model
     stage("trace")
     graph = trace(model, subject.example_inputs)
+    graph = restrict(graph, include=settings.include, exclude=settings.exclude)
     bound = budget.bind(graph)
     _check_feasible(graph, bound, settings)
     score = _score(settings.reward, SearchImages(model, subject.images.search))
     stage("calibrate")
-    calibration = calibrate(graph, model, subject.images.calibration, seed=settings.seed)
+    images = subject.images.calibration
+    calibration = calibrate(
+        graph, model, images, seed=settings.seed, statistics=sorted(statistics_of(criterion))
+    )
     stage("rank")
-    order = rank(graph, model, criterion, calibration, seed=settings.seed)
+    order = rank(graph, model, criterion, calibration, seed=settings.seed, batches=images)
     curves = sensitivity_curves(graph, model, calibration, order)
-    task = Task(graph, bound, _numbers(curves), lower=settings.lower, round_to=settings.round_to)
+    task = _task(graph, bound, _numbers(curves), settings)
     evaluator = CandidateEvaluator(
-        graph, model, calibration, order, score, subject.images.fit, seed=settings.seed
+        graph,
+        model,
+        calibration,
+        order,
+        score,
+        subject.images.fit,
+        reconstruct=reconstruct,
+        seed=settings.seed,
     )
     return Problem(subject, graph, calibration, task, score, evaluator, settings.seed)
 
 
-def _check_feasible(graph: PruneGraph, bound: Any, settings: Settings) -> None:
+def _check_feasible(graph: PruneGraph, bound: BoundBudget, settings: Settings) -> None:
     """Refuse a budget that cannot be met before the calibration is paid for."""
     flat = {group.name: np.zeros(group.size + 1) for group in graph.prunable}
-    Task(graph, bound, flat, lower=settings.lower, round_to=settings.round_to)
+    _task(graph, bound, flat, settings)
+
+
+def _task(
+    graph: PruneGraph, bound: BoundBudget, curves: dict[str, NDArray[np.float64]], settings: Settings
+) -> Task:
+    return Task(
+        graph,
+        bound,
+        curves,
+        lower=settings.lower,
+        round_to=settings.round_to,
+        floor_units=settings.floor_units,
+    )
 
 
 def _numbers(curves: Any) -> dict[str, NDArray[np.float64]]:

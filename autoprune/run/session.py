@@ -141,8 +141,8 @@ class Session:
         return Measured(name, widths, costs, evaluation)
 
     def _info(self, episode: int) -> dict[str, Any]:
-        kept = ("agent", "criterion", "reward", "seed", "round_to", "lower")
-        settings = self._settings.model_dump(include=set(kept))
+        kept = ("agent", "criterion", "reward", "seed", "round_to", "lower", "floor_units", "include", "exclude")
+        settings = self._settings.model_dump(mode="json", include=set(kept))
         return {"budget": self._settings.budget} | {key: settings[key] for key in kept} | {"episode": episode}
 
     def _back(self, model: nn.Module) -> nn.Module:

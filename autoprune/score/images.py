@@ -14,6 +14,10 @@ from autoprune.score.batches import as_channels_last, call, resident
 
 logger = logging.getLogger(__name__)
 
+TEMPERATURE = 4.0
+"""Of the softmax in the divergence. At 1 a few confident images decide it, and what a few hundred images say
+of good candidates hardly holds on others (`python -m benchmarks.score`)."""
+
 WORST = 100.0
 """Largest KL divergence and loss of one image, in nats; what outputs that are not finite count as."""
 
@@ -50,11 +54,13 @@ class SearchImages:
             candidates should then have such weights too (`Slicer(model, channels_last=True)`). None takes it
             on a CPU if the model can run so (a `view` in its forward may forbid it).
         logits: Finds the class scores, shape (N, classes), in what the model returns.
+        temperature: T of the divergence T^2 KL(softmax(dense / T) || softmax(candidate / T)), the softened
+            one of Hinton et al. 2015 (arXiv:1503.02531, section 2); 1 is the plain divergence.
 
     Raises:
         DataError: No images, images without labels among others with, labels out of range.
         ModelError: The dense network's outputs are not finite or not of shape (N, classes).
-        ArgumentError: `batch_size` below 1.
+        ArgumentError: `batch_size` below 1, `temperature` not above 0.
     """
 
     def __init__(
@@ -65,7 +71,11 @@ class SearchImages:
         batch_size: int | None = None,
         channels_last: bool | None = None,
         logits: Callable[[Any], Tensor] = logits_of,
+        temperature: float = TEMPERATURE,
     ) -> None:
+        if not temperature > 0:
+            raise ArgumentError(f"temperature must be above 0, got {temperature}")
+        self._temperature = temperature
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
         size = (128 if device.type == "cpu" else 512) if batch_size is None else batch_size
         if size < 1:
@@ -84,7 +94,7 @@ class SearchImages:
         labels = [batch.labels for batch in self.batches]
         self._labels = torch.cat([t for t in labels if t is not None]) if labels[0] is not None else None
         _check_dense(model, outputs, self._labels)
-        self._log_dense = outputs.log_softmax(1)
+        self._log_dense = (outputs / temperature).log_softmax(1)
 
     @property
     def count(self) -> int:
@@ -106,8 +116,8 @@ class SearchImages:
             candidate: In eval mode, on the device of the images.
 
         Returns:
-            `kl`: mean of KL(dense || candidate) in nats per image; with labels also `accuracy` (top-1 share)
-            and `loss` (cross-entropy in nats).
+            `kl`: mean of T^2 KL(dense || candidate) at the temperature T, in nats per image; with labels also
+            `accuracy` (top-1 share) and `loss` (cross-entropy in nats).
 
         Raises:
             ModelError: The outputs have another shape than the dense network's.
@@ -117,13 +127,13 @@ class SearchImages:
             expected, got = tuple(self._log_dense.shape), tuple(outputs.shape)
             raise ModelError(f"the candidate must give outputs of shape {expected}, got {got}")
         sane = torch.isfinite(outputs).all(1)
-        log_candidate = outputs.log_softmax(1)
-        divergence = (self._log_dense.exp() * (self._log_dense - log_candidate)).sum(1)
+        softened = (outputs / self._temperature).log_softmax(1)
+        divergence = (self._log_dense.exp() * (self._log_dense - softened)).sum(1) * self._temperature**2
         result = {"kl": _mean(divergence, sane)}
         if self._labels is not None:
             right = (outputs.argmax(1) == self._labels) & sane
             result["accuracy"] = float(right.double().mean())
-            result["loss"] = _mean(-log_candidate.gather(1, self._labels[:, None])[:, 0], sane)
+            result["loss"] = _mean(-outputs.log_softmax(1).gather(1, self._labels[:, None])[:, 0], sane)
         return result
 
     @torch.inference_mode()

@@ -38,10 +38,10 @@ class Score(ABC):
 
 
 class KL(Score):
-    """Minus the mean of KL(dense || candidate) over the images, in nats per image; needs no labels.
+    """Minus the mean of KL(dense || candidate) over the images, softened as in `SearchImages`.
 
-    It lies in [-100, 0]: one image counts at most 100 nats, which is also what outputs count that are not
-    finite. Its variance per image is far below that of the accuracy.
+    In nats per image; needs no labels. It lies in [-100, 0]: one image counts at most 100 nats, which is also
+    what outputs count that are not finite. Its variance per image is far below that of the accuracy.
     """
 
     name = "kl"

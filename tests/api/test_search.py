@@ -13,6 +13,7 @@ from autoprune.agents import Agent, Episode, make_agent
 from autoprune.errors import ModelError
 from autoprune.run.result import SearchResult
 from autoprune.score import Evaluation
+from autoprune.score.images import TEMPERATURE
 from tests.api.problem import BUDGET, QUICK, SmallNet, Untouchable, data, network, tensors
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
@@ -66,8 +67,9 @@ def test_the_history(result: SearchResult) -> None:
 def test_the_returned_model_has_the_score_that_is_claimed(result: SearchResult) -> None:
     images, labels = (torch.cat(parts) for parts in zip(*data().search_val, strict=True))
     with torch.no_grad():
-        dense, found = network()(images).double().log_softmax(1), result.model(images).double().log_softmax(1)
-    kl = (dense.exp() * (dense - found)).sum(1).mean().item()
+        dense, found = network()(images).double(), result.model(images).double()
+    softened, other = ((outputs / TEMPERATURE).log_softmax(1) for outputs in (dense, found))
+    kl = TEMPERATURE**2 * (softened.exp() * (softened - other)).sum(1).mean().item()
     assert -kl == pytest.approx(result.found.evaluation.score, rel=1e-5)
     assert result.found.evaluation.score >= result.best.evaluation.score * (1 + 1e-3)
     accuracy = (found.argmax(1) == labels).double().mean().item()

@@ -60,11 +60,40 @@ def test_allowed_widths(size: int, lower: float, upper: float, round_to: int, ex
         ({"round_to": 0}, "round_to must be an integer"),
         ({"round_to": 2.0}, "round_to must be an integer"),
         ({"round_to": True}, "round_to must be an integer"),
+        ({"floor_units": 0}, "floor_units must be an integer of at least 1, got 0"),
+        ({"floor_units": 1.5}, "floor_units must be an integer"),
+        (
+            {"floor_units": 17},
+            "floor_units must not exceed the size of a prunable group, got 17, but 'stream0' has 16 units",
+        ),
     ],
 )
 def test_refuses_settings(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         make_task(graphs.residual(), **settings)
+
+
+FLOORS = [
+    (8, {"lower": 0.0, "floor_units": 3}, [3, 4, 5, 6, 7, 8]),
+    (8, {"lower": 0.5, "floor_units": 3}, [4, 5, 6, 7, 8]),
+    (20, {"lower": 0.1, "floor_units": 9, "round_to": 4}, [12, 16, 20]),
+    (20, {"lower": 0.1, "floor_units": 19, "round_to": 8}, [20]),
+    (8, {"lower": 0.0, "floor_units": 7, "upper": 0.5}, [8]),
+    (8, {"lower": 0.0, "floor_units": 8}, [8]),
+]
+
+
+@pytest.mark.parametrize(("size", "settings", "expected"), FLOORS)
+def test_allowed_widths_with_a_floor_in_units(
+    size: int, settings: dict[str, float], expected: list[int]
+) -> None:
+    task = make_task(single(size), "macs=100%", **settings)
+    assert task.allowed(0).tolist() == expected
+
+
+def test_infeasible_names_the_floor() -> None:
+    with pytest.raises(BudgetError, match="that lower=0, floor_units=8 and round_to=1 allow, macs is still"):
+        make_task(graphs.residual(), "macs=5%", lower=0.0, floor_units=8)
 
 
 def test_refuses_curves() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import ArgumentError, DataError, ModelError
 from autoprune.score import KL, WORST, Accuracy, Evaluation, SearchImages
+from autoprune.score.images import TEMPERATURE
 
 CLASSES = 5
 
@@ -28,24 +29,32 @@ def images(dense: nn.Module, count: int, labels: Tensor | None = None, **setting
     return SearchImages(dense, [numbers if labels is None else (numbers, labels)], **settings)
 
 
-def reference(dense: Tensor, found: Tensor, labels: Tensor) -> dict[str, float]:
+def softmax(row: list[float], temperature: float = 1.0) -> list[float]:
+    powers = [math.exp(value / temperature) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def reference(dense: Tensor, found: Tensor, labels: Tensor, temperature: float) -> dict[str, float]:
     """Plain loops over images and classes, in Python floats."""
     kl = loss = right = 0.0
     for row, other, label in zip(dense.tolist(), found.tolist(), labels.tolist(), strict=True):
-        p, q = ([math.exp(v) / sum(math.exp(w) for w in r) for v in r] for r in (row, other))
-        kl += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-        loss -= math.log(q[label])
+        p, q = softmax(row, temperature), softmax(other, temperature)
+        kl += temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        loss -= math.log(softmax(other)[label])
         right += max(range(len(q)), key=lambda c: q[c]) == label
     return {"kl": kl / len(dense), "accuracy": right / len(dense), "loss": loss / len(dense)}
 
 
-def test_metrics_equal_a_plain_formula() -> None:
+@pytest.mark.parametrize("temperature", [None, 1.0, 4.0, 20.0])
+def test_metrics_equal_a_plain_formula(temperature: float | None) -> None:
     dense, found = torch.randn(2, 40, CLASSES) * 2
     labels = torch.randint(CLASSES, (40,))
-    expected = reference(dense, found, labels)
-    measured = images(Table(dense), 40, labels).measure(Table(found))
+    expected = reference(dense, found, labels, temperature or TEMPERATURE)
+    settings = {} if temperature is None else {"temperature": temperature}
+    measured = images(Table(dense), 40, labels, **settings).measure(Table(found))
     assert measured == pytest.approx(expected, rel=1e-6)
     assert measured["loss"] == pytest.approx(float(F.cross_entropy(found, labels)), rel=1e-5)
+    measured = images(Table(dense), 40, labels, temperature=1).measure(Table(found))
     target = F.kl_div(found.log_softmax(1), dense.log_softmax(1), log_target=True, reduction="batchmean")
     assert measured["kl"] == pytest.approx(float(target), rel=1e-5)
 
@@ -159,6 +168,8 @@ def test_outputs_of_another_shape_are_refused() -> None:
         images(Table(torch.randn(3, CLASSES, 2)), 3)
     with pytest.raises(ArgumentError, match="batch_size must be at least 1, got 0"):
         images(Table(torch.randn(3, CLASSES)), 3, batch_size=0)
+    with pytest.raises(ArgumentError, match="temperature must be above 0, got 0"):
+        images(Table(torch.randn(3, CLASSES)), 3, temperature=0)
 
 
 class Wrapped(nn.Module):

@@ -9,33 +9,61 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from autoprune.calibration import Calibration, calibrate
-from autoprune.criteria import CRITERIA, Context, Criterion, make_criterion, rank
+from autoprune.criteria import (
+    CRITERIA,
+    Context,
+    Criterion,
+    make_criterion,
+    rank,
+    statistics_of,
+    weight_scores,
+)
 from autoprune.errors import ArgumentError, ModelError
 from autoprune.graph import PruneGraph, trace
+from autoprune.masks import layer_masks
 from tests.calibration.nets import images, residual, trained
 
 ALL = 10**6
 
 
 @pytest.fixture(scope="module")
-def parts() -> tuple[nn.Module, PruneGraph, Calibration]:
+def parts() -> tuple[nn.Module, PruneGraph, Calibration, list[tuple[Tensor, Tensor]]]:
     model, graph, x = residual()
-    return model, graph, calibrate(graph, model, [x], positions=ALL)
+    batches = [(x, torch.arange(len(x)) % 4)]
+    needed = set().union(*(statistics_of(name) for name in CRITERIA))
+    return model, graph, calibrate(graph, model, batches, positions=ALL, statistics=sorted(needed)), batches
 
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_every_criterion_ranks_every_group(
-    name: str, parts: tuple[nn.Module, PruneGraph, Calibration]
+    name: str, parts: tuple[nn.Module, PruneGraph, Calibration, list[tuple[Tensor, Tensor]]]
 ) -> None:
-    model, graph, calibration = parts
+    model, graph, calibration, batches = parts
     before = {key: t.clone() for key, t in model.state_dict().items()}
-    order = rank(graph, model, name, calibration, seed=3)
+    order = rank(graph, model, name, calibration, 3, batches)
     assert set(order) == {g.name for g in graph.prunable}
+    again = rank(graph, model, name, calibration, 3, batches)
     for group in graph.prunable:
         assert sorted(order[group.name].tolist()) == list(range(group.size))
-        assert np.array_equal(order[group.name], rank(graph, model, name, calibration, seed=3)[group.name])
+        assert np.array_equal(order[group.name], again[group.name])
     assert all(torch.equal(t, before[key]) for key, t in model.state_dict().items())
+    assert not model.training and all(p.requires_grad and p.grad is None for p in model.parameters())
     assert CRITERIA[name].name == name and CRITERIA[name].__doc__
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_every_elementwise_criterion_scores_every_weight(
+    name: str, parts: tuple[nn.Module, PruneGraph, Calibration, list[tuple[Tensor, Tensor]]]
+) -> None:
+    model, graph, calibration, batches = parts
+    if not CRITERIA[name].elementwise:
+        with pytest.raises(ArgumentError, match=f"'{name}' scores whole units only"):
+            weight_scores(graph, model, name, calibration, 3, batches)
+        return
+    scores = weight_scores(graph, model, name, calibration, 3, batches)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    assert {name: s.shape for name, s in scores.items()} == {x.weight: shapes[x.weight] for x in graph.layers}
+    layer_masks(scores, 0.5)
 
 
 @pytest.mark.parametrize(("name", "n"), [("l1", 1), ("l2", 2)])
@@ -63,26 +91,6 @@ def test_random_follows_the_seed() -> None:
     state = torch.get_rng_state()
     first, second = (rank(graph, model, "random", seed=seed)["a1.weight"].tolist() for seed in (0, 1))
     assert first != second and torch.equal(state, torch.get_rng_state())
-
-
-@pytest.mark.parametrize(("name", "hint"), [("ob", "obs"), ("l3", "l1|l2"), ("rndom", "random")])
-def test_unknown_names_get_the_nearest(name: str, hint: str) -> None:
-    with pytest.raises(ArgumentError, match=f"got '{name}'; did you mean '({hint})'"):
-        make_criterion(name)
-
-
-@pytest.mark.parametrize("need", ["data", "gradients"])
-def test_needs_are_checked_before_any_work(need: str) -> None:
-    class Needy(Criterion):
-        name: ClassVar[str] = "needy"
-        needs: ClassVar[frozenset[str]] = frozenset({"weights", need})
-
-        def scores(self, context: Context) -> dict[str, Tensor]:
-            raise AssertionError("must not be called")
-
-    model, graph, _ = residual()
-    with pytest.raises(ArgumentError, match=f"'needy' reads {need} and needs calibration"):
-        rank(graph, model, Needy())
 
 
 def test_scores_must_be_finite() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FACADE = {"__init__", "__main__", "api", "run", "cli", "demo"}
+FACADE = {"__init__", "__main__", "api", "run", "cli", "demo", "pipelines"}
 RL = {"gymnasium", "stable_baselines3", "optuna", "cmaes"}
 UI = {"typer", "click", "rich"}
 
