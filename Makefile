@@ -36,7 +36,7 @@ format: $(VENV)/.ready-lint  ## Rewrite the code in the house style.
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.ready-test  ## Run the benchmarks (hours; what is done is kept): MODEL, DATA, CIFAR=folder.
-	for name in candidate compare finetune; do \
+	for name in candidate compare finetune reconstruction score criteria; do \
 		PYTHONPATH=$(CIFAR) $(BIN)/python -m benchmarks.$$name --model $(MODEL) --data $(DATA) $(ARGS) || exit; done
 
 clean:  ## Remove the virtual environment, caches and build output; runs/ stays.

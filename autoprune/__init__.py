@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autoprune.api import plan, resume, search, sensitivity
+    from autoprune.api import export, plan, resume, search, sensitivity, sweep
     from autoprune.budget import Budget
     from autoprune.calibration import Calibration, calibrate
     from autoprune.data import DataSplits
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     )
     from autoprune.graph import PruneGraph, trace
     from autoprune.io import load, save
+    from autoprune.latency import LatencyTable
     from autoprune.plan import Plan
+    from autoprune.report.mlflow import MLflow
+    from autoprune.report.tensorboard import TensorBoard
     from autoprune.run.callbacks import Callback
     from autoprune.run.result import SearchResult
     from autoprune.sensitivity.result import Sensitivity
-    from autoprune.surgery import apply
+    from autoprune.surgery import apply, proven
     from autoprune.train import Distillation, Trainer, accuracy, finetune
     from autoprune.verify import verify
 
@@ -51,6 +54,8 @@ _HOME = {
     "DataError": "autoprune.errors",
     "DataSplits": "autoprune.data",
     "Distillation": "autoprune.train",
+    "LatencyTable": "autoprune.latency",
+    "MLflow": "autoprune.report.mlflow",
     "ModelError": "autoprune.errors",
     "Plan": "autoprune.plan",
     "PlanError": "autoprune.errors",
@@ -58,18 +63,22 @@ _HOME = {
     "RunError": "autoprune.errors",
     "SearchResult": "autoprune.run.result",
     "Sensitivity": "autoprune.sensitivity.result",
+    "TensorBoard": "autoprune.report.tensorboard",
     "TraceError": "autoprune.errors",
     "Trainer": "autoprune.train",
     "accuracy": "autoprune.train",
     "apply": "autoprune.surgery",
     "calibrate": "autoprune.calibration",
+    "export": "autoprune.api",
     "finetune": "autoprune.train",
     "load": "autoprune.io",
     "plan": "autoprune.api",
+    "proven": "autoprune.surgery",
     "resume": "autoprune.api",
     "save": "autoprune.io",
     "search": "autoprune.api",
     "sensitivity": "autoprune.api",
+    "sweep": "autoprune.api",
     "trace": "autoprune.graph",
     "verify": "autoprune.verify",
 }
@@ -84,6 +93,8 @@ __all__ = [
     "DataError",
     "DataSplits",
     "Distillation",
+    "LatencyTable",
+    "MLflow",
     "ModelError",
     "Plan",
     "PlanError",
@@ -91,19 +102,23 @@ __all__ = [
     "RunError",
     "SearchResult",
     "Sensitivity",
+    "TensorBoard",
     "TraceError",
     "Trainer",
     "__version__",
     "accuracy",
     "apply",
     "calibrate",
+    "export",
     "finetune",
     "load",
     "plan",
+    "proven",
     "resume",
     "save",
     "search",
     "sensitivity",
+    "sweep",
     "trace",
     "verify",
 ]

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from autoprune.calibration import Calibration
     from autoprune.criteria import Criterion
     from autoprune.data import Splits
+    from autoprune.deploy import Deployed
     from autoprune.envs import Reward
     from autoprune.graph import PruneGraph
+    from autoprune.latency import LatencyTable
     from autoprune.plan import Plan
     from autoprune.run.callbacks import Callback
     from autoprune.run.parts import AgentFactory
     from autoprune.run.result import SearchResult
+    from autoprune.run.sweep import Sweep
     from autoprune.sensitivity import Sensitivity
     from autoprune.sensitivity.measure import OnPoint
 
@@ -57,10 +60,13 @@ def plan(
     Raises:
         ArgumentError: Both or none of `keep` and `widths`, an unknown or locked group, units or widths out of
             range, or a criterion that needs a calibration, statistics in it, or batches.
+        ModelError: The pruned network does not compute what it should, neither as the model's own class nor
+            as the rewritten exported graph; both are tried on the example inputs of the trace, in this order.
         PlanError: The network has been changed since it was traced.
     """
     from autoprune.graph import PruneGraph
     from autoprune.plan import make_plan
+    from autoprune.surgery import proven_for
 
     if (keep is None) == (widths is None):
         raise ArgumentError(f"give either keep or widths, got {'none' if keep is None else 'both'} of them")
@@ -77,7 +83,7 @@ def plan(
         order = rank(graph, graph.model, criterion, calibration, seed=seed, batches=batches)
         keep = {name: np.sort(units[: full[name]]).tolist() for name, units in order.items()}
         info = {"criterion": name_of(criterion), "seed": seed}
-    return make_plan(graph, graph.model, keep, info)
+    return make_plan(proven_for(graph, keep), graph.model, keep, info)
 
 
 def search(
@@ -106,6 +112,9 @@ def search(
     storage: "str | BaseStorage | None" = None,
     study_name: str | None = None,
     baselines: Sequence[str] = ("uniform", "greedy"),
+    max_drop: float | None = None,
+    latency_table: "LatencyTable | str | PathLike[str] | None" = None,
+    allow_foreign_table: bool = False,
     model_source: str | None = None,
     data_source: str | None = None,
 ) -> "SearchResult":
@@ -122,7 +131,8 @@ def search(
             these inputs, their batch included. None takes the first image of `data.search_val`, batch of one.
         data: Object with the loaders `train` and `search_val`: `autoprune.DataSplits`, a NamedTuple, ...
             A loader `test` is never touched.
-        budget: Upper bounds that the result keeps: "macs=50%", "params=0.5M", "macs=60%,params=40%".
+        budget: Upper bounds that the result keeps: "macs=50%", "params=0.5M", "latency=60%,size=2MB". Costs
+            are macs, params, size (bytes of the weights' file), memory (peak of the activations) and latency.
         agent: "ddpg", "surrogate", "cmaes", "random", "greedy", "uniform", or a callable
             `(env, *, seed, **agent_settings)` that returns an `autoprune.agents.Agent`.
         agent_settings: Further arguments of the agent, JSON values.
@@ -146,6 +156,15 @@ def search(
         storage: Optuna storage, or its URL, for the study; None takes a file in `run_dir`, or memory.
         study_name: Name of the study; made up where None.
         baselines: Allocations to score for comparison: "uniform", "greedy".
+        max_drop: Percentage points of accuracy on the search images that may be lost. If given, the search
+            looks for the network of the smallest cost (the costs that the budget names, `macs=100%` for
+            example) that loses no more; it is a reward of its own.
+        latency_table: Times of layers from `autoprune profile`, or their file, for a latency budget; layers
+            that it lacks are measured now. None measures all of them now, in PyTorch eager. At the end the
+            result is timed beside the dense network (`SearchResult.timed`); while it breaks the budget, the
+            predicted times are raised and the search goes on, at most four times.
+        allow_foreign_table: Accept a table of another machine, thread count or library version; the result
+            is then not timed, and says so.
         model_source: `MODULE:CALLABLE` that gives the model, so that `resume` needs none.
         data_source: `MODULE:CALLABLE` that gives the data, likewise.
 
@@ -164,18 +183,22 @@ def search(
     from autoprune.allocation.patterns import as_patterns
     from autoprune.run.checks import check_data, parsed_budget
     from autoprune.run.config import make_settings
+    from autoprune.run.device import LatencyChoice
+    from autoprune.run.max_drop import check_max_drop
     from autoprune.run.parts import Parts, Sources, checked_parts, name_of
     from autoprune.run.problem import take_subject
     from autoprune.run.start import start
 
     bounds = parsed_budget(budget)
+    check_max_drop(max_drop, reward)
     settings = make_settings(
         budget=str(bounds),
         agent=name_of(agent),
         agent_settings=dict(agent_settings or {}),
         episodes=episodes,
         criterion=name_of(criterion),
-        reward=name_of(reward),
+        reward=name_of(reward) if max_drop is None else "accuracy_guaranteed",
+        max_drop=max_drop,
         seed=seed,
         device=None if device is None else str(device),
         round_to=round_to,
@@ -198,7 +221,57 @@ def search(
         Sources(model_source, data_source),
         run_dir,
         study_name,
+        LatencyChoice(latency_table, allow_foreign_table),
     )
+
+
+def sweep(
+    model: nn.Module,
+    example_inputs: Any,
+    data: "Splits",
+    budgets: Sequence[str],
+    *,
+    agent: str = "ddpg",
+    agent_settings: Mapping[str, Any] | None = None,
+    run_dir: str | PathLike[str] | None = None,
+    **settings: Any,
+) -> "Sweep":
+    """Search several budgets and show what is to be had for which cost.
+
+        result = autoprune.sweep(model, inputs, data, ["macs=70%", "macs=50%", "macs=30%"], run_dir="sweep")
+        print(result.table())
+        result.plot("front.png")
+
+    Args:
+        model: As for `search`.
+        example_inputs: As for `search`.
+        data: As for `search`.
+        budgets: At least two, in the order in which they are searched: loose ones first. Every search begins
+            with the best candidate of the one before, lowered to its own budget by the wall.
+        agent: Name of the agent, as for `search`.
+        agent_settings: Further arguments of the agent.
+        run_dir: New folder: one run per budget, each with its plan, and `sweep.csv`, which is written anew
+            behind every search. None writes nothing.
+        **settings: All other arguments of `search`.
+
+    Returns:
+        The points with the Pareto front as table, CSV and plot. An interrupt ends the search that is running
+        and the sweep, with the points so far.
+
+    Raises:
+        ArgumentError: Fewer than two budgets, one twice, or a `run_dir` that is not empty; and as `search`.
+        BudgetError: As `search`.
+        DataError: As `search`.
+        ModelError: As `search`.
+        TraceError: As `search`.
+        RunError: As `search`.
+    """
+    from functools import partial
+
+    from autoprune.run.sweep import sweep_budgets
+
+    one = partial(search, model, example_inputs, data, **settings)
+    return sweep_budgets(one, budgets, run_dir, agent, dict(agent_settings or {}))
 
 
 def resume(
@@ -247,6 +320,55 @@ def resume(
     parts = Parts(criterion or "", reward or "", agent or "", storage, tuple(callbacks))
     overrides = {"episodes": episodes, "device": None if device is None else str(device)}
     return proceed(run_dir, model, example_inputs, data, overrides, checked_parts(parts))
+
+
+def export(
+    source: "nn.Module | SearchResult | str | PathLike[str]",
+    path: str | PathLike[str],
+    *,
+    to: str = "onnx",
+    example_inputs: Any = None,
+    model: nn.Module | None = None,
+) -> "Deployed":
+    """Write a network as a file that other programs run, read it again, compare and time it.
+
+        print(autoprune.export("runs/r20", "small.onnx", model=dense))
+
+    Args:
+        source: A network, what `search` returned, or the folder of a finished run.
+        path: The new file ("onnx": ends with .onnx, "torch": .pt2), or the folder ("safetensors").
+        to: "onnx" and "torch" (a `torch.export` program) run without this library and without the network's
+            class; "safetensors" is what `autoprune.load` reads: weights and plan.
+        example_inputs: What the network is run on; a program takes inputs of these shapes. None takes those
+            of the run.
+        model: The dense network of a run; None makes it from the recorded source.
+
+    Returns:
+        The largest difference between file and network, and the times of both.
+
+    Raises:
+        ArgumentError: An unknown format, a wrong suffix, missing inputs, plan or libraries.
+        ModelError: The network cannot be exported, or the file computes something else.
+        RunError: The folder holds no finished run.
+        PlanError: A file of the run is damaged.
+        OSError: The file cannot be written.
+    """
+    from autoprune.deploy import export_network
+
+    if isinstance(source, nn.Module):
+        if example_inputs is None:
+            raise ArgumentError("example_inputs must be given to export a network")
+        return export_network(source, path, to=to, example_inputs=example_inputs)
+    from autoprune.run.pruned import read_pruned
+    from autoprune.run.result import SearchResult
+
+    if isinstance(source, SearchResult):
+        if example_inputs is None:
+            raise ArgumentError("example_inputs must be given to export the result of a search")
+        return export_network(source.model, path, to=to, example_inputs=example_inputs, plan=source.plan)
+    run = read_pruned(source, model)
+    inputs = run.example_inputs if example_inputs is None else example_inputs
+    return export_network(run.model, path, to=to, example_inputs=inputs, plan=run.plan)
 
 
 def sensitivity(

@@ -14,8 +14,7 @@ from autoprune.errors import ArgumentError, ModelError, PlanError
 from autoprune.files import leftovers, replaced_folder, sha256, write_tensors, write_text
 from autoprune.graph.export import unwrap
 from autoprune.plan import Plan
-from autoprune.surgery.apply import check_plan_fits
-from autoprune.surgery.slicer import Slicer
+from autoprune.surgery.apply import check_plan_fits, pruned, rewriter_of
 from autoprune.surgery.tensors import Shape, first_difference, held_tensors
 
 FORMAT = "autoprune model"
@@ -60,20 +59,24 @@ def save(model: nn.Module, plan: Plan, path: str | os.PathLike[str]) -> None:
         write_text(temporary / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
 
-def load(path: str | os.PathLike[str], dense_model: nn.Module) -> nn.Module:
+def load(path: str | os.PathLike[str], dense_model: nn.Module, *, example_inputs: Any = None) -> nn.Module:
     """Read a pruned network that `save` wrote.
 
     Args:
         path: The folder.
         dense_model: The network that was pruned, or a newly made one of the same architecture; its weights do
             not matter, and it is untouched.
+        example_inputs: Needed, as for the trace, if the plan is of the form "graph" and does not hold them.
 
     Returns:
-        The pruned network: structure, type, device and mode from `dense_model`, weights from the folder.
+        The pruned network: structure, type, device and mode from `dense_model`, weights from the folder. If
+        the plan is of the form "graph", `dense_model` is exported again.
 
     Raises:
         PlanError: A file is missing, truncated or changed, or belongs to another network. The message
             names the file; nothing is overwritten.
+        ArgumentError: `example_inputs` are needed and missing.
+        TraceError: `torch.export` refuses the model (form "graph").
     """
     folder = Path(path)
     for name, checksum in _checksums(folder).items():
@@ -93,7 +96,8 @@ def load(path: str | os.PathLike[str], dense_model: nn.Module) -> nn.Module:
     difference = first_difference(expected, {n: tuple(t.shape) for n, t in tensors.items()})
     if difference:
         raise PlanError(f"'{folder / WEIGHTS}' does not fit its plan: {difference}; save the model again")
-    return Slicer(dense_model)(plan.slices, plan.modules, tensors)
+    rewriter = rewriter_of(dense_model, plan, example_inputs) if plan.form == "graph" else None
+    return pruned(dense_model, plan, tensors, rewriter=rewriter)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -4,23 +4,27 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from autoprune.errors import ModelError
-from autoprune.graph.export import split_inputs
+from autoprune.graph import counted_macs
 from autoprune.plan import Plan
-from autoprune.surgery.apply import apply, check_plan_fits
+from autoprune.surgery.apply import check_plan_fits, pruned, rewriter_of
+from autoprune.surgery.compare import COARSE, TOLERANCES, call, cast, devices_of, dtype_of, outputs, relative
 from autoprune.surgery.masking import zeroed
 from autoprune.surgery.slicer import Slicer
+from autoprune.surgery.tensors import held_tensors
+from autoprune.surgery.trial import SINGLE, SINGLE_SHARE
+
+if TYPE_CHECKING:
+    from autoprune.graph.rewriter import Rewriter
 
 logger = logging.getLogger(__name__)
-
-TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Verification:
         effect: The same between sliced and dense network. At 0 the removed units never mattered, and
             `difference` proves nothing.
         tolerance: Largest `difference` that passes.
-        macs: MACs of the sliced network on the example inputs, counted by `torch.utils.flop_counter`.
+        macs: MACs of the sliced network on the example inputs, as `autoprune.graph.counted_macs` counts them.
         macs_expected: MACs by the plan, scaled to these inputs by what the dense network costs on them.
         params: Parameters of the sliced network, shared ones once.
         params_expected: Parameters by the plan.
@@ -89,35 +93,47 @@ class Verification:
             )
 
 
-def verify(model: nn.Module, plan: Plan, example_inputs: Any, *, quick: bool = False) -> Verification:
+def verify(
+    model: nn.Module,
+    plan: Plan,
+    example_inputs: Any,
+    *,
+    quick: bool = False,
+    rewriter: "Rewriter | None" = None,
+) -> Verification:
     """Apply a plan and run the result beside the dense network.
 
     Args:
         model: The dense network of the plan, in any mode; untouched.
-        plan: The plan. Groups whose note says that pruning them is inexact fail by nature.
+        plan: The plan, of either form. Groups whose note says that pruning them is inexact fail by nature.
         example_inputs: Inputs as for the trace; the batch may have another size.
         quick: Leave out the backward pass and the `state_dict` round trip.
+        rewriter: Of a plan of the form "graph", what makes its networks; None exports the model again.
 
     Raises:
         PlanError: The plan belongs to another network.
         ModelError: The sliced network cannot run, or outputs are not finite or not comparable.
     """
-    difference, effect, dtype = _compare(model, plan, example_inputs)
-    pruned = apply(model, plan).eval()
-    dense_macs, macs = (_macs(net, example_inputs) for net in (Slicer(model)({}).eval(), pruned))
+    check_plan_fits(model, plan)
+    if plan.form == "graph" and rewriter is None:
+        rewriter = rewriter_of(model, plan, example_inputs)
+    difference, effect, tolerance = _compare(model, plan, example_inputs, rewriter)
+    make = partial(pruned, model, plan, rewriter=rewriter)
+    small = make().eval()
+    dense_macs, macs = (_macs(net, example_inputs) for net in (Slicer(model)({}).eval(), small))
     planned = plan.costs
     scale = Fraction(dense_macs) / Fraction(planned.dense["macs"] or 1)
     expected = Fraction(planned.found["macs"]) * scale
     return Verification(
         difference=difference,
         effect=effect,
-        tolerance=TOLERANCES.get(dtype, 0.05),
+        tolerance=tolerance,
         macs=macs,
         macs_expected=int(expected) if expected.denominator == 1 else expected,
-        params=sum(p.numel() for p in pruned.parameters()),
+        params=sum(p.numel() for p in small.parameters()),
         params_expected=int(planned.found["params"]),
-        backward=None if quick else _trains_as_before(model, plan, example_inputs),
-        state_dict=None if quick else _survives_state_dict(model, plan),
+        backward=None if quick else _trains_as_before(model, make, example_inputs),
+        state_dict=None if quick else _survives_state_dict(make),
     )
 
 
@@ -141,17 +157,30 @@ def check_masked_equals_sliced(
         PlanError: The plan belongs to another network.
         ModelError: The sliced network cannot run, or outputs are not finite or not comparable.
     """
-    return _differences(model, plan, example_inputs, dtype)[0]
+    check_plan_fits(model, plan)
+    rewriter = rewriter_of(model, plan, example_inputs) if plan.form == "graph" else None
+    return _differences(model, plan, example_inputs, dtype, rewriter)[0]
 
 
-def _compare(model: nn.Module, plan: Plan, example_inputs: Any) -> tuple[float, float, torch.dtype]:
-    """Differences in float64 where model and device can do that, else in the model's own type."""
+def _compare(
+    model: nn.Module, plan: Plan, example_inputs: Any, rewriter: "Rewriter | None"
+) -> tuple[float, float, float]:
+    """Difference, effect and tolerance, in float64 where model and device can do that, else in its own type.
+
+    A forward that computes a part in float32 whatever its weights are can be no more exact than that.
+    """
     try:
-        return *_differences(model, plan, example_inputs, torch.float64), torch.float64
+        difference, effect = _differences(model, plan, example_inputs, torch.float64, rewriter)
+        tolerance = max(TOLERANCES[torch.float64], min(SINGLE, SINGLE_SHARE * effect))
+        return difference, effect, tolerance if difference <= tolerance else TOLERANCES[torch.float64]
     except _DenseFailed as error:
         logger.info("the model does not run in float64, so it is verified in its own type: %s", error)
-    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    return *_differences(model, plan, example_inputs, None), own
+    except ModelError as error:
+        if rewriter is None:
+            raise
+        logger.info("the exported graph does not run in float64, so it is verified as it is: %s", error)
+    tolerance = TOLERANCES.get(dtype_of(model), COARSE)
+    return *_differences(model, plan, example_inputs, None, rewriter), tolerance
 
 
 class _DenseFailed(ModelError):
@@ -159,77 +188,46 @@ class _DenseFailed(ModelError):
 
 
 def _differences(
-    model: nn.Module, plan: Plan, example_inputs: Any, dtype: torch.dtype | None
+    model: nn.Module,
+    plan: Plan,
+    example_inputs: Any,
+    dtype: torch.dtype | None,
+    rewriter: "Rewriter | None",
 ) -> tuple[float, float]:
-    check_plan_fits(model, plan)
     dense = Slicer(model)({}).eval()
     try:
         if dtype is not None:
             dense.to(dtype)
-            example_inputs = _cast(example_inputs, dtype)
-        before = _outputs(dense, example_inputs)
+            example_inputs = cast(example_inputs, dtype)
+        before = outputs(dense, example_inputs)
     except (RuntimeError, TypeError, ValueError) as error:
         raise _DenseFailed(
             f"the dense model fails on example_inputs: {type(error).__name__}: {error}"
         ) from error
+    source = {name: held.tensor for name, held in held_tensors(dense).items()}
     try:
-        sliced = _outputs(Slicer(dense)(plan.slices, plan.modules), example_inputs)
+        small = pruned(dense, plan, rewriter=rewriter, source=source).eval()
+        sliced = outputs(small, example_inputs)
     except Exception as error:  # a forward may raise anything
         raise ModelError(
             f"the pruned network cannot run: {type(error).__name__}: {error}; its forward may hold a size "
             "that pruning changes, leave the group concerned dense"
         ) from error
     with zeroed(dense, plan.slices):
-        reference = _outputs(dense, example_inputs)
-    return _relative(reference, sliced, before), _relative(before, sliced, before)
-
-
-def _cast(inputs: Any, dtype: torch.dtype) -> Any:
-    return pytree.tree_map(
-        lambda t: t.to(dtype) if isinstance(t, Tensor) and t.is_floating_point() else t, inputs
-    )
-
-
-def _call(model: nn.Module, example_inputs: Any) -> Any:
-    args, kwargs = split_inputs(example_inputs)
-    return model(*args, **kwargs)
-
-
-@torch.no_grad()
-def _outputs(model: nn.Module, example_inputs: Any) -> list[Tensor]:
-    leaves = pytree.tree_leaves(_call(model, example_inputs))
-    return [leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor)]
-
-
-def _relative(expected: list[Tensor], found: list[Tensor], scale: list[Tensor]) -> float:
-    shapes = [tuple(t.shape) for t in expected], [tuple(t.shape) for t in found]
-    if shapes[0] != shapes[1] or not shapes[0]:
-        raise ModelError(f"the pruned network must give outputs of shapes {shapes[0]}, got {shapes[1]}")
-    largest = max(_size(t) for t in scale)
-    difference = max(_size(a.double() - b.double()) for a, b in zip(expected, found, strict=True))
-    if not all(bool(torch.isfinite(t).all()) for t in (*expected, *found)):
-        raise ModelError(
-            "the outputs on example_inputs must be finite, got NaN or infinity; check weights and inputs"
-        )
-    return difference / max(largest, torch.finfo(torch.float64).tiny)
-
-
-def _size(tensor: Tensor) -> float:
-    return float(tensor.double().abs().max()) if tensor.numel() else 0.0
+        reference = outputs(dense, example_inputs)
+    return relative(reference, sliced, before), relative(before, sliced, before)
 
 
 @torch.no_grad()
 def _macs(model: nn.Module, example_inputs: Any) -> int:
-    counter = FlopCounterMode(display=False)
-    with counter:
-        _call(model, example_inputs)
-    return int(counter.get_total_flops()) // 2
+    return counted_macs(model, example_inputs)
 
 
-def _trains_as_before(model: nn.Module, plan: Plan, example_inputs: Any) -> bool | None:
+def _trains_as_before(model: nn.Module, make: Callable[[], nn.Module], example_inputs: Any) -> bool | None:
     inputs = pytree.tree_map(lambda t: torch.cat([t, t]) if _is_single(t) else t, example_inputs)
-    if _trains(lambda: apply(model, plan), inputs):
-        return True
+    for used in (inputs, example_inputs):  # an exported graph may take one batch size only
+        if _trains(make, used):
+            return True
     return False if _trains(lambda: Slicer(model)({}), inputs) else None
 
 
@@ -240,9 +238,9 @@ def _is_single(value: Any) -> bool:
 
 def _trains(make: Callable[[], nn.Module], inputs: Any) -> bool:
     net = make().train()
-    with torch.random.fork_rng(devices=_devices(net)), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices_of(net)), torch.inference_mode(False), torch.enable_grad():
         try:
-            leaves = pytree.tree_leaves(_call(net, inputs))
+            leaves = pytree.tree_leaves(call(net, inputs))
             total = sum(t.float().mean() for t in leaves if isinstance(t, Tensor) and t.requires_grad)
             if not isinstance(total, Tensor):
                 return False
@@ -254,13 +252,9 @@ def _trains(make: Callable[[], nn.Module], inputs: Any) -> bool:
     return bool(gradients) and all(bool(torch.isfinite(g).all()) for g in gradients)
 
 
-def _devices(net: nn.Module) -> list[torch.device]:
-    return list({p.device for p in net.parameters() if p.device.type == "cuda"})
-
-
-def _survives_state_dict(model: nn.Module, plan: Plan) -> bool:
-    pruned, other = apply(model, plan), apply(model, plan)
-    state = pruned.state_dict()
+def _survives_state_dict(make: Callable[[], nn.Module]) -> bool:
+    small, other = make(), make()
+    state = small.state_dict()
     with torch.no_grad():
         for tensor in (*other.parameters(), *other.buffers()):
             tensor.zero_()

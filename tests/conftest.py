@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell starts what runs in its background with SIGINT ignored, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 CIFAR = Path(os.environ.get("AUTOPRUNE_CIFAR", ROOT.parent / "shared" / "cifar"))

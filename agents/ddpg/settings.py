@@ -48,7 +48,7 @@ class DDPGSettings:
     imitation_steps: int = 20
     elites: int = 5
     kept_rounds: int = 10
-    optimism: float = 1.0
+    optimism: float = 2.0
     hidden: tuple[int, ...] = (300, 300)
     actor_rate: float = 1e-4
     critic_rate: float = 1e-3

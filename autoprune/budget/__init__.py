@@ -5,5 +5,6 @@ from autoprune.budget.budget import Budget
 from autoprune.budget.cost import Cost, Numbers, Vector
 from autoprune.budget.graph_cost import GraphCost, graph_costs
 from autoprune.budget.limit import Limit
+from autoprune.budget.units import COSTS
 
-__all__ = ["BoundBudget", "Budget", "Cost", "GraphCost", "Limit", "Numbers", "Vector", "graph_costs"]
+__all__ = ["COSTS", "BoundBudget", "Budget", "Cost", "GraphCost", "Limit", "Numbers", "Vector", "graph_costs"]

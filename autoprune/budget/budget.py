@@ -7,6 +7,7 @@ from autoprune.budget.bound import BoundBudget
 from autoprune.budget.cost import Cost
 from autoprune.budget.graph_cost import graph_costs
 from autoprune.budget.limit import ALLOWED, Limit, check_known
+from autoprune.budget.units import COSTS
 from autoprune.errors import BudgetError
 from autoprune.graph.types import PruneGraph
 
@@ -33,13 +34,19 @@ class Budget:
             raise BudgetError(f"a budget must name every cost once, got '{twice[0]}' twice in '{self}'")
         object.__setattr__(self, "limits", tuple(sorted(self.limits)))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The limited costs."""
+        return tuple(limit.name for limit in self.limits)
+
     @classmethod
-    def parse(cls, text: str, costs: Collection[str] = ("macs", "params")) -> "Budget":
+    def parse(cls, text: str, costs: Collection[str] = COSTS) -> "Budget":
         """Read a budget.
 
         Args:
-            text: Limits separated by commas, for example `macs=50%`, `params=0.5M` or `macs=60%,params=40%`.
-                K, M and G mean 10^3, 10^6 and 10^9; percentages are relative to the dense model.
+            text: Limits separated by commas, for example `macs=50%`, `params=0.5M` or `latency=60%,size=2MB`.
+                K, M and G mean 10^3, 10^6 and 10^9, KiB, MiB and GiB 2^10, 2^20 and 2^30 bytes; percentages
+                are relative to the dense model. `latency` is in ms where no unit is given.
             costs: The names that may occur.
 
         Raises:
@@ -65,3 +72,6 @@ class Budget:
 
     def __str__(self) -> str:
         return ",".join(map(str, self.limits))
+
+    def __repr__(self) -> str:
+        return f"Budget.parse({str(self)!r})"

@@ -8,14 +8,16 @@ from fractions import Fraction
 from math import floor
 
 from autoprune.budget.messages import did_you_mean
+from autoprune.budget.units import COSTS, worth, written
 from autoprune.errors import BudgetError
 
 ALLOWED = (
-    "allowed: NAME=NUMBER% of the dense model or NAME=NUMBER with an optional K, M or G, separated by commas"
+    "allowed: NAME=NUMBER% of the dense model or NAME=NUMBER with an optional unit (K, M, G; bytes: KB, MB, "
+    "MiB; time: us, ms, s), separated by commas"
 )
-_POWERS = {"G": 9, "M": 6, "K": 3}
+_UNITS = r"%|[GMKk]i?B|[GMKk]|B|[um]?s"
 _LIMIT = re.compile(
-    r"\s*(\w+)\s*=\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)\s*(%|[GMKk])?\s*", re.ASCII
+    rf"\s*(\w+)\s*=\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{{1,2}})?)\s*({_UNITS})?\s*", re.ASCII
 )
 
 
@@ -25,7 +27,8 @@ class Limit:
 
     Attributes:
         name: Name of the cost.
-        value: Percent of the dense model's cost if `relative`, otherwise the cost itself.
+        value: Percent of the dense model's cost if `relative`, otherwise the cost itself: bytes for `size`
+            and `memory`, milliseconds for `latency`.
         relative: Which of the two.
 
     Raises:
@@ -43,8 +46,8 @@ class Limit:
             raise BudgetError(f"budget '{self}' must be at most 100% of the dense model")
 
     @classmethod
-    def parse(cls, text: str, costs: Collection[str] = ("macs", "params")) -> "Limit":
-        """Read one limit, for example `macs=50%` or `params=0.5M`.
+    def parse(cls, text: str, costs: Collection[str] = COSTS) -> "Limit":
+        """Read one limit, for example `macs=50%`, `params=0.5M`, `size=1.5MiB` or `latency=5ms`.
 
         Raises:
             BudgetError: The text does not parse, the cost is not one of `costs`, or the value is not allowed.
@@ -54,7 +57,9 @@ class Limit:
             raise BudgetError(f"budget '{text.strip()}' does not parse; {ALLOWED}")
         name, number, suffix = match.groups()
         check_known(name, costs)
-        return cls(name, Decimal(number).scaleb(_POWERS.get((suffix or "").upper(), 0)), suffix == "%")
+        if suffix == "%":
+            return cls(name, Decimal(number), True)
+        return cls(name, Decimal(number) * worth(name, suffix or ""), False)
 
     def absolute(self, dense: float) -> float:
         """The largest cost that is allowed if the dense model costs `dense`; an int if that is one."""
@@ -64,8 +69,7 @@ class Limit:
     def __str__(self) -> str:
         if self.relative:
             return f"{self.name}={self.value.normalize():f}%"
-        suffix = next((s for s, power in _POWERS.items() if self.value >= 10**power), "")
-        return f"{self.name}={self.value.scaleb(-_POWERS.get(suffix, 0)).normalize():f}{suffix}"
+        return f"{self.name}={written(self.name, self.value)}"
 
 
 def check_known(name: str, known: Collection[str]) -> None:

@@ -12,8 +12,19 @@ from torch.nn import functional
 from autoprune.calibration.intercept import LayerCall, Norm, NormCall, Watch
 from autoprune.graph import Layer
 
-ADDITIONS = frozenset({torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__})
-_RELUS = frozenset({functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_})
+_ATEN = torch.ops.aten
+ADDITIONS = frozenset(
+    {
+        *(torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__),
+        *(_ATEN.add.Tensor, _ATEN.add_.Tensor),
+    }
+)
+_RELUS = frozenset(
+    {
+        *(functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
+        *(_ATEN.relu.default, _ATEN.relu_.default),
+    }
+)
 
 
 class Chain(NamedTuple):

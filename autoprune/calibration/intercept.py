@@ -12,14 +12,17 @@ from torch.overrides import TorchFunctionMode
 from autoprune.graph import Layer, PruneGraph
 from autoprune.graph.export import unwrap
 
+_ATEN = torch.ops.aten
 _CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+_ATEN_NORM = (_NORM[0], *_NORM[3:5], *_NORM[1:3], *_NORM[5:], "cudnn_enabled")
 _LAYERS: dict[Any, tuple[str, ...]] = {
-    functional.conv1d: _CONV,
-    functional.conv2d: _CONV,
-    functional.conv3d: _CONV,
-    functional.linear: _CONV[:3],
+    **dict.fromkeys((functional.conv1d, functional.conv2d, functional.conv3d), _CONV),
+    **dict.fromkeys((_ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default), _CONV),
+    **dict.fromkeys((_ATEN.conv1d.padding, _ATEN.conv2d.padding, _ATEN.conv3d.padding), _CONV),
+    **dict.fromkeys((functional.linear, _ATEN.linear.default), _CONV[:3]),
 }
+_NORMS: dict[Any, tuple[str, ...]] = {functional.batch_norm: _NORM, _ATEN.batch_norm.default: _ATEN_NORM}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,8 @@ class Watch(TorchFunctionMode):
     """Tells a subclass of every layer, batch normalization and other function that runs inside the context.
 
     The weight (the running mean) tells which layer it is, by identity, so that functional calls and shared
-    modules are seen as well. What runs inside a function, or inside these methods, is not seen.
+    modules are seen as well, and the ops of an exported graph. What runs inside a function, or inside these
+    methods, is not seen.
 
     Args:
         model: The network that will run inside the context.
@@ -174,8 +178,8 @@ class Watch(TorchFunctionMode):
             layer = self._layers.get(id(named.get("weight")))
             if layer is not None:
                 return self.on_layer(LayerCall(layer, func, named))
-        elif func is functional.batch_norm:
-            named = dict(zip(_NORM, args, strict=False)) | dict(kwargs)
+        elif func in _NORMS:
+            named = dict(zip(_NORMS[func], args, strict=False)) | dict(kwargs)
             norm = self._norm(named)
             if norm is not None:
                 return self.on_norm(NormCall(norm, func, named))

@@ -231,7 +231,8 @@ class _Refitting(Watch):
     def _join(self, waiting: _Pending, own: Tensor, other: Tensor) -> None:
         self._fit(waiting.call, self._targets[waiting.call.layer.weight], other)
         value = waiting.call.run()
-        own.set_(value if waiting.norm is None else waiting.norm.run(input=value))
+        final = value if waiting.norm is None else waiting.norm.run(input=value)
+        own.set_(final)  # type: ignore[call-overload]
         self.waiting -= 1
 
     def _fit(self, call: LayerCall, target: Targets, other: Tensor | None) -> None:

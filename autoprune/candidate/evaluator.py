@@ -1,8 +1,8 @@
 """Widths in, value out: slice, reconstruct, re-fit, score."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -12,21 +12,27 @@ from torch import Tensor, nn
 from autoprune.errors import ArgumentError
 from autoprune.graph import PruneGraph
 from autoprune.graph.export import unwrap
+from autoprune.graph.interface import batch_size
 from autoprune.graph.types import Indices
 from autoprune.score import Evaluation, Score
 from autoprune.score.batches import as_channels_last, resident
-from autoprune.surgery.changes import Surgery
+from autoprune.surgery.changes import Changed, Surgery
 from autoprune.surgery.slicer import Slicer
 
 if TYPE_CHECKING:
     from autoprune.calibration import Calibration
+
+_Plain: TypeAlias = Mapping[str, Sequence[int]]
+_Make: TypeAlias = Callable[[Mapping[str, Indices], Changed, Mapping[str, Tensor]], nn.Module]
 
 
 class CandidateEvaluator:
     """Evaluates candidates of one network, each one sliced from the original weights.
 
     The value of a candidate depends on its widths alone, not on what was evaluated before, and is bit by bit
-    the same in every call on one machine. The modules are copied once and filled anew for every candidate.
+    the same in every call on one machine. Candidates take the form that the graph says (see
+    `autoprune.surgery.proven`): of the form "class" the modules are copied once and filled anew for every
+    candidate, of the form "graph" the exported graph is rewritten for every candidate.
 
     Args:
         graph: The graph of the network.
@@ -42,8 +48,9 @@ class CandidateEvaluator:
         memo: How many of the latest evaluations are remembered.
 
     Raises:
-        ArgumentError: `order` misses a prunable group or is not a permutation; no calibration; or the model
-            is not the one that the graph was traced from.
+        ArgumentError: `order` misses a prunable group or is not a permutation; no calibration; the model is
+            not the one that the graph was traced from; or candidates are exported graphs that take batches
+            of another size than those of `score` and `fit_inputs`.
         DataError: `fit_inputs` is empty.
     """
 
@@ -69,7 +76,7 @@ class CandidateEvaluator:
         self._score = score
         self._order = _checked_order(graph, order)
         self._surgery = Surgery(graph, model)
-        self._slicer = Slicer(model, channels_last=score.images.channels_last)
+        self._make = _maker(graph, model, score)
         self._reconstruct = _reconstruction(graph, model, calibration) if reconstruct else None
         self._fit = _fit(graph, model, fit_inputs, score, seed if reconstruct else None)
         self._memo: OrderedDict[tuple[int, ...], Evaluation] = OrderedDict()
@@ -94,7 +101,7 @@ class CandidateEvaluator:
         keep = self.keep(widths)
         changed = self._surgery(keep)
         overrides: Mapping[str, Tensor] = self._reconstruct(keep) if self._reconstruct else {}
-        candidate = self._slicer(changed.slices, changed.modules, overrides).eval()
+        candidate = self._make(keep, changed, overrides).eval()
         self._fit(candidate, keep)
         return candidate
 
@@ -112,6 +119,22 @@ class CandidateEvaluator:
         while len(self._memo) > self._memo_size:
             self._memo.popitem(last=False)
         return Evaluation(evaluation.score, dict(evaluation.metrics))
+
+
+def _maker(graph: PruneGraph, model: nn.Module, score: Score) -> _Make:
+    """What turns units that stay into a network of the form that the graph says."""
+    rewriter = graph.rewriter
+    if graph.form == "class" or rewriter is None:
+        slicer = Slicer(model, channels_last=score.images.channels_last)
+        return lambda keep, changed, overrides: slicer(changed.slices, changed.modules, overrides)
+    traced = batch_size(rewriter.graph.inputs)
+    sizes = {batch.size for batch in score.images.batches}
+    if not rewriter.any_batch and sizes != {traced}:
+        raise ArgumentError(
+            f"the images must come in batches of {traced}, got {sorted(sizes)}: the network can only be "
+            "pruned as its exported graph, which takes the batch size of example_inputs; pass others"
+        )
+    return lambda keep, changed, overrides: rewriter(cast(_Plain, keep), overrides)
 
 
 def _checked_order(graph: PruneGraph, order: Mapping[str, ArrayLike]) -> dict[str, Indices]:
@@ -146,7 +169,8 @@ def _fit(
         batches = [as_channels_last(batch) for batch in batches]
     if seed is not None:
         # Steps in front of a ReLU would cost a tenth more and change nothing at so few images.
-        return Refit(graph, model, batches, relu_steps=0, seed=seed)
+        fit = Refit(graph, model, batches, relu_steps=0, seed=seed)
+        return lambda candidate, keep: fit(candidate, cast(_Plain, keep))
     normalized = any(
         isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
         for module in model.modules()

@@ -8,12 +8,16 @@ import typer
 from autoprune.cli.apply import apply
 from autoprune.cli.criteria import criteria
 from autoprune.cli.demo import demo
+from autoprune.cli.export import export
 from autoprune.cli.guard import GuardedGroup
 from autoprune.cli.inspect import inspect
+from autoprune.cli.profile import profile
 from autoprune.cli.prune import prune
+from autoprune.cli.report_page import report
 from autoprune.cli.resume import resume
 from autoprune.cli.search import search
 from autoprune.cli.sensitivity import sensitivity
+from autoprune.cli.sweep import sweep
 
 app = typer.Typer(
     cls=GuardedGroup,
@@ -52,8 +56,12 @@ def options(
 
 app.command()(search)
 app.command()(resume)
+app.command()(report)
 app.command()(inspect)
 app.command()(apply)
+app.command()(export)
+app.command()(profile)
+app.command()(sweep)
 app.command()(prune)
 app.command()(sensitivity)
 app.command()(criteria)

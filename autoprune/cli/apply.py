@@ -33,18 +33,20 @@ def apply(
 
     The weights that stay are those of the dense network. With --data the layers behind pruned channels are
     re-fitted to the dense network's outputs, and BatchNorm statistics estimated anew; a run's own `pruned`
-    folder has that.
+    folder has that. With --input-shape the smaller network is verified against the dense one.
 
     Example: `autoprune apply --model models:resnet20 --plan runs/r20 --out small`
     """
     import autoprune
     from autoprune.cli.console import out as console
     from autoprune.cli.locate import load_model
+    from autoprune.cli.shapes import example_inputs
 
     chosen = autoprune.Plan.load(_file(plan))
     dense = load_model(model)
     if data is None:
-        small = autoprune.apply(dense, chosen)
+        inputs = example_inputs(input_shape, None) if input_shape else None
+        small = autoprune.apply(dense, chosen, example_inputs=inputs)
     else:
         small = _refitted(dense, chosen, data, input_shape, calibration_images)
     autoprune.save(small, chosen, out)
@@ -73,11 +75,14 @@ def _refitted(
     from autoprune.calibration import refit
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.data import FirstImages
+    from autoprune.surgery.apply import rewriter_of
     from autoprune.train import device_of
 
     splits = load_data(data)
     images = FirstImages(splits.train, count, seed=0, name="data.train", device=device_of(dense))
-    graph = autoprune.trace(dense, example_inputs(shapes or (), splits))
+    inputs = example_inputs(shapes or (), splits)
+    rewriter = rewriter_of(dense, plan, inputs) if plan.form == "graph" else None
+    graph = autoprune.trace(dense, inputs) if rewriter is None else rewriter.graph
     calibration = autoprune.calibrate(graph, dense, images)
     small = autoprune.apply(dense, plan, calibration)
     keep = {name: group.keep for name, group in plan.groups.items()}

@@ -42,6 +42,7 @@ def demo(
     from autoprune.demo import splits, trained
     from autoprune.demo.folder import fresh_folder
     from autoprune.files import write_tensors
+    from autoprune.report.comparison import record_comparison
 
     torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much on a busy machine
     autoprune.Budget.parse(budget)
@@ -63,6 +64,7 @@ def demo(
         )
         networks = contenders(result, dense, None, data, settings, progress.on_stage)
         rows, tuned = compare(networks, data, FINETUNE_EPOCHS, None, progress.on_stage)
+        record_comparison(folder / "search", rows, FINETUNE_EPOCHS)
         autoprune.save(tuned["found"], result.plan, folder / "found")
         progress.on_stage("done")
     facts = {"budget": budget, "episodes": len(result.history)} | _counts(data)

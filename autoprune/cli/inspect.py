@@ -26,22 +26,33 @@ def inspect(
 ) -> None:
     """Show which channels must be pruned together, their share of the cost, and what is locked and why.
 
+    Also whether a pruned network is the model's own class or, where its Python code cannot follow, the
+    exported graph; a few forward passes of the example input decide that.
+
     Example: `autoprune inspect --model models:resnet20 --input-shape 1,3,32,32`
     """
     from autoprune.cli.console import out
     from autoprune.cli.locate import load_model
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.graph import trace
+    from autoprune.surgery import proven
 
     network = load_model(model)
     inputs = example_inputs(input_shape or (), None if data is None else load_data(data))
-    graph = trace(network, inputs)
+    graph = proven(trace(network, inputs))
     console = out()
     console.print(group_table(graph, [g for g in graph.groups if g.prunable or not prunable]))
     console.print(
         f"{len(graph.prunable)} of {len(graph.groups)} groups can be pruned; "
         f"dense: {graph.macs():,} MACs for the example input, {graph.params():,} parameters"
     )
+    console.print(f"pruned networks are {form_of(graph)}", soft_wrap=True, markup=False)
+
+
+def form_of(graph: "PruneGraph") -> str:
+    """What a pruned network of this graph is, and why, in words."""
+    name = "of the model's own class" if graph.form == "class" else "the rewritten exported graph"
+    return f"{name}: {graph.form_reason}" if graph.form_reason else name
 
 
 def group_table(graph: "PruneGraph", groups: "Sequence[Group]") -> "Table":

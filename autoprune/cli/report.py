@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from autoprune.budget.messages import show
 from autoprune.cli.compare import Row, compare, contenders
 from autoprune.errors import AutopruneError
 
@@ -21,7 +22,10 @@ SHAPING = (
 )  # fmt: skip
 """The settings of a search that shape a candidate, whichever agent chooses it."""
 
-LABELS = {"macs": "MACs", "params": "parameters"}
+LABELS = {
+    "macs": "MACs", "params": "parameters", "size": "bytes on disk",
+    "memory": "peak activation bytes", "latency": "latency, ms",
+}  # fmt: skip
 
 
 def report(
@@ -57,6 +61,10 @@ def report(
         networks = contenders(result, dense, example_inputs, data, shaping, stage)
         rows, tuned = compare(networks, data, epochs, settings["device"], stage)
         shown: list[Any] = [table(rows, epochs)]
+        if result.run_dir is not None:
+            from autoprune.report.comparison import record_comparison
+
+            record_comparison(result.run_dir, rows, epochs)
     except (KeyboardInterrupt, AutopruneError) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         shown = [result.summary(), f"The comparison could not be made: {reason}"]
@@ -97,11 +105,13 @@ def percent(value: float | None) -> str:
 def ending(result: "SearchResult") -> str:
     """One line on the run."""
     state = "Stopped after" if result.stopped else "Best of"
-    limits = ", ".join(f"{name} <= {limit:,.0f}" for name, limit in result.limits.items())
+    limits = ", ".join(f"{name} <= {show(limit)}" for name, limit in result.limits.items())
     scores = f"score {result.best.evaluation.score:.4f}, re-fitted {result.found.evaluation.score:.4f}"
-    return (
+    lines = [
         f"{state} {len(result.history)} episodes: episode {result.best.number} ({scores}); budget {limits}."
-    )
+    ]
+    lines += [] if result.timed is None else [str(result.timed)]
+    return "\n".join([*lines, *result.remarks])
 
 
 def places(result: "SearchResult", *, tuned: bool) -> str:
@@ -114,5 +124,6 @@ def places(result: "SearchResult", *, tuned: bool) -> str:
         f"In Python: autoprune.load('{folder / 'pruned'}', dense_model)"
     ]
     lines += [f"Its fine-tuned weights are in {folder / 'finetuned'}, loaded likewise."] * tuned
+    lines += [f"The report is {folder / 'report.html'}."] * (folder / "report.html").is_file()
     lines += [f"Go on with: autoprune resume {folder}"] * result.stopped
     return "\n".join(lines)

@@ -12,14 +12,14 @@ def search(
     model: Model,
     data: Data,
     budget: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--budget",
             "-b",
             metavar="COST=BOUND",
-            help="Hard upper bound: macs=50%, params=0.5M, or macs=60%,params=40% (all hold).",
+            help="Hard upper bound: macs=50%, params=0.5M, or latency=60%,size=2MB (all hold).",
         ),
-    ],
+    ] = None,
     run_dir: Annotated[
         Path | None,
         typer.Option(
@@ -92,6 +92,29 @@ def search(
         str | None,
         typer.Option("--storage", metavar="URL", help="Optuna storage instead of a file in the run folder."),
     ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            "--max-drop",
+            metavar="POINTS",
+            help="Search the smallest network that loses at most so many points of accuracy.",
+        ),
+    ] = None,
+    latency_table: Annotated[
+        Path | None,
+        typer.Option(
+            "--latency-table",
+            metavar="FILE",
+            help="What `autoprune profile` wrote, for a latency budget; by default measured now.",
+        ),
+    ] = None,
+    allow_foreign_table: Annotated[
+        bool,
+        typer.Option(
+            "--allow-foreign-table",
+            help="Accept a latency table of another machine, thread count or library version.",
+        ),
+    ] = False,
     finetune_epochs: Finetune = 0,
     input_shape: Shapes = None,
     quiet: Quiet = False,
@@ -111,7 +134,11 @@ def search(
     from autoprune.cli.report import report
     from autoprune.cli.runs import default_run_dir
     from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.errors import ArgumentError
 
+    if budget is None and max_drop is None:
+        raise ArgumentError("give --budget, for example macs=50%, or --max-drop, for example 1.0")
+    budget = "macs=100%" if budget is None else budget
     network, splits = load_model(model), load_data(data)
     inputs = example_inputs(input_shape, None) if input_shape else None
     settings: dict[str, Any] = {
@@ -139,6 +166,9 @@ def search(
             **settings,
             run_dir=run_dir or default_run_dir(model),
             storage=storage,
+            max_drop=max_drop,
+            latency_table=latency_table,
+            allow_foreign_table=allow_foreign_table,
             callbacks=[progress],
             model_source=model,
             data_source=data,

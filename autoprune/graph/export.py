@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class Exported:
         tensors: `state_dict` name -> tensor, parameters and persistent buffers, first names only.
         parameters: The names in `tensors` that are parameters.
         fingerprint: Names and shapes of all parameters and buffers, in order, shared ones under every name.
+        aliases: Further names of shared tensors -> the first name.
     """
 
     program: torch.export.ExportedProgram
@@ -44,6 +45,7 @@ class Exported:
     tensors: dict[str, Tensor]
     parameters: frozenset[str]
     fingerprint: dict[str, tuple[int, ...]]
+    aliases: dict[str, str] = field(default_factory=dict)
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -120,6 +122,7 @@ def export(model: nn.Module, example_inputs: Any) -> Exported:
         tensors={name: tensor for name, tensor in _state(model) if names[id(tensor)] == name},
         parameters=frozenset(name for name, _ in model.named_parameters()),
         fingerprint={name: tuple(tensor.shape) for name, tensor in _state(model)},
+        aliases={name: names[id(tensor)] for name, tensor in _state(model) if names[id(tensor)] != name},
     )
 
 

@@ -66,9 +66,15 @@ def counted_macs(model: nn.Module, example_inputs: Any) -> int:
     counter = FlopCounterMode(display=False)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    # The counter fails under no_grad where a parameter that needs gradients is the input of a module.
+    trained = [p for p in model.parameters() if p.requires_grad and p.is_leaf]
     try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
         with sdpa_kernel(SDPBackend.MATH), counter:
             model(*args, **kwargs)
     finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
         torch.backends.mha.set_fastpath_enabled(fast)
     return int(counter.get_total_flops()) // 2

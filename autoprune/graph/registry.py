@@ -1,6 +1,7 @@
 """Which rule handles which op, and how users add their own."""
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,8 @@ def op_name(target: Any) -> str:
         return str(target._qualified_op_name)
     if isinstance(target, torch._ops.HigherOrderOperator):
         return f"higher_order::{target.__name__}"
+    if isinstance(target, FunctionType):
+        return f"python::{target.__name__}"
     return str(getattr(target, "__name__", target))
 
 
@@ -48,6 +51,16 @@ def register_rule(op: Any, function: Rule) -> None:
 
     A rule gets the tracer and the call and returns what the op returns, with `Value`s in place of tensors.
     For an op that acts on every element by itself, `autoprune.graph.pointwise` is the rule.
+
+    Example: an op of your own that scales every channel (dimension 1) by a weight.
+
+        def scaled(tracer: Tracer, call: Call) -> Value:
+            x, weight = call["x"], call["weight"]
+            for channels, scales in zip(x.along(1), weight.along(0)):
+                tracer.unite(channels.ids.ravel(), scales.ids.ravel())
+            return replace(call.output, labels=x.labels)
+
+        register_rule(torch.ops.mylib.scaled, scaled)
 
     Args:
         op: The op: `torch.ops.mylib.myop`, one of its overloads, or its name `"mylib::myop"`.

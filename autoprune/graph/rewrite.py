@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
-from autoprune.errors import ArgumentError
+from autoprune.errors import ModelError
+from autoprune.graph.batch import for_any_batch
 from autoprune.graph.call import Call, bind_arguments
+from autoprune.graph.interface import batch_size, interface_of
+from autoprune.graph.memory import in_order_of
+from autoprune.graph.registry import op_name
+from autoprune.graph.rewritten import RewrittenModule
 from autoprune.graph.settle import ids_along
 from autoprune.graph.tracer import Tracer
 from autoprune.graph.types import PruneGraph
@@ -43,67 +47,62 @@ class Traced:
     units: Mapping[str, Sequence[int]]
 
 
-class RewrittenModule(nn.Module):
-    """A pruned network that runs the exported graph; parameters and buffers keep their names.
-
-    It computes what the model computes in eval mode, for inputs of the shapes that were traced.
-    """
-
-    def __init__(
-        self, graph: fx.GraphModule, order: Sequence[str | Tensor], tensors: Mapping[str, Tensor], specs: Any
-    ):
-        super().__init__()
-        self._order = tuple(name if isinstance(name, str) else "" for name in order)
-        self._specs = specs
-        self._constants = [None if isinstance(name, str) else name for name in order]
-        for name, tensor in tensors.items():
-            _register(self, name, tensor)
-        self._graph = graph
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph; arguments as the traced model's."""
-        inputs, spec = pytree.tree_flatten((args, kwargs))
-        if spec != self._specs[0]:
-            raise ArgumentError(
-                f"the inputs must have the structure that was traced, {self._specs[0]}, got {spec}"
-            )
-        state = [
-            _lookup(self, name) if constant is None else constant
-            for name, constant in zip(self._order, self._constants, strict=True)
-        ]
-        return pytree.tree_unflatten(self._graph(*state, *inputs), self._specs[1])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_specs": [pytree.treespec_dumps(spec) for spec in self._specs]}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        specs = [pytree.treespec_loads(spec) for spec in state["_specs"]]
-        super().__setstate__(state | {"_specs": specs})  # type: ignore[no-untyped-call]
-
-
-def rewrite(traced: Traced, keep: Mapping[str, Sequence[int]]) -> RewrittenModule:
-    """Build the pruned network from the exported graph.
+def rewrite(
+    traced: Traced,
+    keep: Mapping[str, Sequence[int]],
+    overrides: Mapping[str, Tensor] | None = None,
+    *,
+    twin: Traced | None = None,
+    source: Mapping[str, Tensor] | None = None,
+) -> RewrittenModule:
+    """Build the pruned network from the exported graph, in train or eval mode as the model was traced in.
 
     Args:
         traced: From `trace_program`.
         keep: Unit indices that stay, by group name; missing groups stay dense.
+        overrides: Tensors to use instead of the selected ones, by name, already of the smaller shape.
+        twin: The same network traced at another batch size; makes the result fit any.
+        source: Tensors to select from, by name; None takes the model's as they are now.
 
     Raises:
         ArgumentError: `keep` does not fit the graph.
+        ModelError: An override has the wrong name or shape, or the two traces differ in more than the batch.
     """
-    program = traced.tracer.exported.program
-    sizes = Sizes(traced, keep)
-    module = _copy(program.graph_module, sizes)
-    tensors = _sliced(traced, keep)
+    exported = traced.tracer.exported
+    module = _graph(traced, keep)
+    if twin is not None:
+        batches = tuple(batch_size(t.graph.inputs) or 0 for t in (traced, twin))
+        merged = for_any_batch(module, _graph(twin, keep), (batches[0], batches[1]))
+        if merged is None:
+            raise ModelError("the exported graph must depend on nothing of the batch but its size, it does")
+        module = merged
+    call = exported.program.call_spec
+    model = traced.graph.model
+    assert model is not None
+    specs = call.in_spec, call.out_spec
+    interface = interface_of(model, traced.graph.inputs, specs, any_batch=twin is not None)
+    tensors = _sliced(traced, keep, overrides or {}, exported.tensors if source is None else source)
+    named = {name: tensors[exported.aliases.get(name, name)] for name in exported.fingerprint}
+    network = RewrittenModule(module, state_order(traced), named, interface)
+    return network.train(model.training)
+
+
+def state_order(traced: Traced) -> list[str | Tensor]:
+    """What the graph's placeholders take before the inputs: names of tensors, and constants."""
+    exported = traced.tracer.exported
     order: list[str | Tensor] = []
-    for spec in program.graph_signature.input_specs:
-        name = traced.tracer.exported.sources.get(spec.arg.name)
+    for spec in exported.program.graph_signature.input_specs:
+        name = exported.sources.get(spec.arg.name)
         if name is not None:
             order.append(name)
-        elif spec.arg.name in traced.tracer.exported.constants:
-            order.append(_constant(program, str(spec.target)))
-    call = program.call_spec
-    return RewrittenModule(module, order, tensors, (call.in_spec, call.out_spec))
+        elif spec.arg.name in exported.constants:
+            order.append(_constant(exported.program, str(spec.target)))
+    return order
+
+
+def _graph(traced: Traced, keep: Mapping[str, Sequence[int]]) -> fx.GraphModule:
+    """The corrected graph, with the batch size and the mode as placeholders in front."""
+    return _copy(traced.tracer.exported.program.graph_module, Sizes(traced, keep), ("batch", "training"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,19 +136,23 @@ class Sizes:
         return [int(self.along(value, d).sum()) for d in range(value.ndim)]
 
 
-def _copy(module: fx.GraphModule, sizes: Sizes) -> fx.GraphModule:
+def _copy(module: fx.GraphModule, sizes: Sizes, front: Sequence[str] = ()) -> fx.GraphModule:
     """A copy of a graph module, and of the bodies inside it, with corrected sizes and indices."""
     values = sizes.traced.values
     graph = fx.Graph()
+    extra = {name: graph.placeholder(name) for name in front}
     nodes: dict[fx.Node, fx.Node] = {}
     for node in module.graph.nodes:
+        if op_name(node.target) == _CHECK:
+            continue
         target, args, kwargs = node.target, node.args, node.kwargs
         if node.op == "call_function":
             target, args, kwargs = _corrected(node, values, sizes)
+            args = _following(node, args, extra.get("training"))
         new = graph.create_node(
             node.op,
             target,
-            fx.map_arg(args, nodes.__getitem__),
+            fx.map_arg(args, lambda n: nodes.get(n, n)),
             fx.map_arg(kwargs, nodes.__getitem__),
             node.name,
         )
@@ -163,12 +166,26 @@ def _copy(module: fx.GraphModule, sizes: Sizes) -> fx.GraphModule:
     return copied
 
 
+_CHECK = "aten::_assert_tensor_metadata"
+"""Export leaves these where a type is cast; left out, so that the network can run in another type."""
+
+_MODES = {"aten::batch_norm": 5, "aten::dropout": 2, "aten::feature_dropout": 2, "aten::alpha_dropout": 2}
+"""Where ops that behave differently in training say so; export in eval mode leaves False there."""
+
+
+def _following(node: fx.Node, args: tuple[Any, ...], training: fx.Node | None) -> tuple[Any, ...]:
+    """The arguments of an op that is to follow the mode of the network that runs it."""
+    at = _MODES.get(op_name(node.target))
+    if training is None or at is None or len(args) <= at or args[at] is not False:
+        return args
+    return (*args[:at], training, *args[at + 1 :])
+
+
 def _corrected(
     node: fx.Node, values: Mapping[fx.Node, Any], sizes: Sizes
 ) -> tuple[Any, tuple[Any, ...], Changes]:
     """Target, args and kwargs of a node for the pruned network."""
-    schema = getattr(node.target, "_schema", None)
-    correct = None if schema is None or node not in values else _CORRECTIONS.get(str(schema.name))
+    correct = _CORRECTIONS.get(op_name(node.target)) if node in values else None
     if correct is None:
         return node.target, node.args, dict(node.kwargs)
     call = Call.bind(node, dict(values))
@@ -178,6 +195,8 @@ def _corrected(
         wanted = {argument.name for argument in target._schema.arguments}
         named = {name: value for name, value in named.items() if name in wanted}
     named |= changes
+    if not isinstance(target, torch._ops.OpOverload):
+        return target, (), named
     names = [
         argument.name
         for argument in target._schema.arguments
@@ -266,6 +285,20 @@ def _shuffle(call: Call, result: Value, sizes: Sizes) -> tuple[Any, Changes]:
     return call.node.target, {"groups": int(sizes.along(x, 1).reshape(groups, -1).any(1).sum())}
 
 
+def _pinned_scale(call: Call, result: Value, sizes: Sizes) -> tuple[Any, Changes]:
+    """The scale that the dense network has by default, where the number of compared channels changes."""
+    depth = call["query"].ndim - 1
+    if call.get("scale") is not None or sizes.along(call["query"], depth).all():
+        return call.node.target, {}
+    return call.node.target, {"scale": float(call["query"].shape[depth]) ** -0.5}
+
+
+def _reorder(call: Call, result: Value, sizes: Sizes) -> tuple[Any, Changes]:
+    stays = sizes.along(call["x"], int(call["dim"]))
+    places = np.cumsum(stays) - 1
+    return call.node.target, {"order": [int(places[i]) for i in call["order"] if stays[i]]}
+
+
 _CORRECTIONS: dict[str, Callable[[Call, Any, Sizes], tuple[Any, Changes]]] = {
     **dict.fromkeys(
         ("aten::view", "aten::expand", "aten::broadcast_to", "aten::_unsafe_view"), _viewed("size")
@@ -285,45 +318,48 @@ _CORRECTIONS: dict[str, Callable[[Call, Any, Sizes], tuple[Any, Changes]]] = {
         [f"aten::{name}" for name in ("split", "split_with_sizes", "chunk", "tensor_split")], _split
     ),
     "aten::channel_shuffle": _shuffle,
+    "python::reorder": _reorder,
+    "aten::scaled_dot_product_attention": _pinned_scale,
 }
 
 
-def _sliced(traced: Traced, keep: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """All parameters and buffers, sliced; parameters trainable as before."""
+def _sliced(
+    traced: Traced,
+    keep: Mapping[str, Sequence[int]],
+    overrides: Mapping[str, Tensor],
+    source: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """All parameters and buffers, sliced or replaced; parameters trainable as before."""
     slices = traced.graph.slices(keep)
+    known = traced.tracer.exported.tensors
+    for name in overrides:
+        if name not in known:
+            raise ModelError(f"the model has no tensor '{name}' to replace; use weights made for this model")
     result: dict[str, Tensor] = {}
-    for name, tensor in traced.tracer.exported.tensors.items():
-        cut = tensor.detach()
-        for dim, indices in slices.get(name, {}).items():
-            cut = cut.index_select(dim, torch.as_tensor(indices, device=cut.device))
-        cut = cut.clone()
-        result[name] = nn.Parameter(cut, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else cut
+    with torch.inference_mode(False), torch.no_grad():
+        for name, tensor in known.items():
+            cut = _selected(source[name], slices.get(name, {}), overrides.get(name), name)
+            trainable = isinstance(tensor, nn.Parameter)
+            result[name] = nn.Parameter(cut, tensor.requires_grad) if trainable else cut
     return result
+
+
+def _selected(
+    dense: Tensor, slices: Mapping[int, NDArray[np.int64]], override: Tensor | None, name: str
+) -> Tensor:
+    """A tensor that owns its memory, in the dense one's order: what stays of it, or the override."""
+    cut = dense.detach()
+    for dim, indices in slices.items():
+        cut = cut.index_select(dim, torch.as_tensor(indices, device=cut.device))
+    if override is not None:
+        if override.shape != cut.shape:
+            expected, got = tuple(cut.shape), tuple(override.shape)
+            raise ModelError(f"the weights for '{name}' must have shape {expected}, got {got}")
+        cut = override.detach().to(dense)
+    return in_order_of(dense, cut.clone())
 
 
 def _constant(program: torch.export.ExportedProgram, name: str) -> Tensor:
     found = program.constants.get(name)
     tensor: Tensor = found if found is not None else program.state_dict[name]
     return tensor.detach().clone()
-
-
-def _register(root: nn.Module, name: str, tensor: Tensor) -> None:
-    *path, last = name.split(".")
-    for part in path:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        child = root._modules[part]
-        assert child is not None
-        root = child
-    if isinstance(tensor, nn.Parameter):
-        root.register_parameter(last, tensor)
-    else:
-        root.register_buffer(last, tensor)
-
-
-def _lookup(root: nn.Module, name: str) -> Tensor:
-    *path, last = name.split(".")
-    for part in path:
-        root = getattr(root, part)
-    found: Tensor = getattr(root, last)
-    return found

@@ -63,5 +63,7 @@ def trace_program(model: nn.Module, example_inputs: Any, settings: Settings | No
         param_terms=param_terms(extents),
         fingerprint=dict(tracer.exported.fingerprint),
         model=unwrap(model),
+        inputs=example_inputs,
+        inexact=tracer.settings.inexact,
     )
     return Traced(graph, tracer, values, units)

@@ -17,11 +17,16 @@ class Settings:
     Attributes:
         inexact: Leave channels prunable that a normalization runs over, with a note on the group.
         rewritten: Leave channels prunable that are cut at constant indices, for a pruned network that is run
-            as the rewritten exported graph; the model's own forward cannot follow such a cut.
+            as the rewritten exported graph; the model's own forward cannot follow such a cut. Shuffled
+            channels are then free too, and so are the channels of queries and keys, because the rewritten
+            graph keeps the dense network's scale.
+        heads: Units of attention are whole heads; else they are one channel of every head. Where an operation
+            ties the heads, or the channels inside of a head, what it leaves free is taken.
     """
 
     inexact: bool = False
     rewritten: bool = False
+    heads: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Tracer:
         locks: (ids, reason) in graph order.
         notes: (ids, note) in graph order.
         hidden: (tensor name, dim) of kernel dimensions, which are no channels and not reported.
+        parts: Ids of parts that are cut out in a rewritten graph; one of each always stays.
         pending: Ids that vary along several dimensions; at the end they may vary along one only.
         costs: MACs of every op that has any.
         layers: Weight name -> its use as convolution or linear layer.
@@ -89,6 +95,7 @@ class Tracer:
     locks: list[tuple[Ids, str]] = field(default_factory=list)
     notes: list[tuple[Ids, str]] = field(default_factory=list)
     hidden: set[tuple[str, int]] = field(default_factory=set)
+    parts: list[Ids] = field(default_factory=list)
     pending: list[Ids] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     layers: dict[str, LayerUse] = field(default_factory=dict)
@@ -123,6 +130,13 @@ class Tracer:
         ids = self.sets.new(count)
         self.lock(ids, reason)
         return ids
+
+    def keep_one(self, part: Ids, reason: str) -> None:
+        """Of these units, at least one must stay; a single one is locked."""
+        if len(np.unique(part)) > 1:
+            self.parts.append(part.ravel())
+        else:
+            self.lock(part, reason)
 
     def tie(self, label: Label, dim: int) -> Label:
         """Unite the ids of `label` along `dim`, so that it no longer varies along it."""

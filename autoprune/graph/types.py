@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from autoprune.errors import ArgumentError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from autoprune.graph.rewriter import Rewriter
 
 Indices = NDArray[np.int64]
 
@@ -160,6 +163,12 @@ class PruneGraph:
         param_terms: Elements of every trainable or frozen parameter (no buffers), as terms over the widths.
         fingerprint: Names and shapes of the model's parameters and buffers, in order.
         model: The network itself, without wrappers; None in a graph that was made by hand.
+        inputs: The example inputs of the trace; None in a graph that was made by hand.
+        inexact: Whether the trace left channels prunable that a normalization runs over.
+        form: What a pruned network is: the model's own class with smaller tensors, or the rewritten exported
+            graph. "class" until `autoprune.surgery.proven` has run the network.
+        form_reason: Why; empty as long as nobody has looked.
+        rewriter: Makes pruned networks of the form "graph"; else None.
     """
 
     groups: tuple[Group, ...]
@@ -168,6 +177,19 @@ class PruneGraph:
     param_terms: tuple[Term, ...]
     fingerprint: Mapping[str, tuple[int, ...]] = field(repr=False)
     model: "nn.Module | None" = field(default=None, repr=False)
+    inputs: Any = field(default=None, repr=False)
+    inexact: bool = False
+    form: Literal["class", "graph"] = "class"
+    form_reason: str = ""
+    rewriter: "Rewriter | None" = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        from autoprune.graph.text import graph_table
+
+        return graph_table(self)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
 
     @cached_property
     def prunable(self) -> tuple[Group, ...]:

@@ -62,6 +62,7 @@ def bundle(tracer: Tracer) -> tuple[list[Group], dict[str, list[int]]]:
     """
     places = _places(tracer)
     reasons, notes = _spread(tracer, tracer.locks), _spread(tracer, tracer.notes)
+    _keep_parts(tracer, places, reasons)
     drafts = [draft for roots in _alike(tracer, places, reasons) if (draft := _draft(tracer, places, roots))]
     drafts.sort(key=lambda draft: (draft.rank, draft.first))
     groups: list[Group] = []
@@ -119,6 +120,26 @@ def _alike(tracer: Tracer, places: Places, reasons: Remarks) -> Iterable[list[in
         lies = places.axes[runs].tobytes(), places.counts[runs].tobytes()
         bundles[lies, tuple(elsewhere.get(root, ())), root in reasons].append(root)
     return bundles.values()
+
+
+def _keep_parts(tracer: Tracer, places: Places, reasons: Remarks) -> None:
+    """Lock one unit of every part that is cut out of a dimension and could become empty.
+
+    A part keeps at least one unit if it holds a locked one, or all units of some group.
+    """
+    bundles = list(_alike(tracer, places, reasons)) if tracer.parts else []
+    owner = {root: number for number, roots in enumerate(bundles) for root in roots}
+    left = [len(roots) for roots in bundles]
+    for part in tracer.parts:
+        roots = np.unique(tracer.find(part)).tolist()
+        if any(root in reasons for root in roots):
+            continue
+        inside: dict[int, int] = defaultdict(int)
+        for root in roots:
+            inside[owner[root]] += 1
+        if not any(count == left[number] for number, count in inside.items()):
+            left[owner[roots[0]]] -= 1
+            reasons.setdefault(roots[0], {})["keeps a part that is cut out from becoming empty"] = None
 
 
 def _cost_dimensions(tracer: Tracer) -> list[Ids]:

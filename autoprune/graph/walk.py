@@ -11,9 +11,11 @@ from torch import fx
 from autoprune.graph import registry
 from autoprune.graph.call import Call, meta_value, resolve, values_in
 from autoprune.graph.flops import count_macs
+from autoprune.graph.reorder import fold_lookups, fold_shuffles
 from autoprune.graph.rules.elementwise import IDENTITY
 from autoprune.graph.rules.reduce import HARMLESS_IF_UNUSED
 from autoprune.graph.tracer import Tracer
+from autoprune.graph.unstack import unstack
 from autoprune.graph.values import Label, Value
 
 logger = logging.getLogger("autoprune.graph")
@@ -31,6 +33,10 @@ def walk(tracer: Tracer) -> dict[fx.Node, Any]:
     for name in tracer.exported.tensors:
         tracer.tensor(name)
     root = tracer.exported.program.graph_module
+    if tracer.settings.rewritten:
+        fold_shuffles(root)
+        unstack(root)
+        fold_lookups(root, _constants(tracer))
     scope = _Scope(tracer, root)
     for node in root.graph.nodes:
         if node.op == "placeholder":
@@ -42,6 +48,17 @@ def walk(tracer: Tracer) -> dict[fx.Node, Any]:
         if name not in tracer.touched:
             tracer.lock(tracer.tensor(name), "not used by a forward pass in eval mode")
     return scope.env
+
+
+def _constants(tracer: Tracer) -> dict[str, torch.Tensor]:
+    """Placeholder name -> tensor, for what is neither an input nor a parameter or persistent buffer."""
+    program = tracer.exported.program
+    held = {**program.state_dict, **program.constants}
+    return {
+        spec.arg.name: held[spec.target]
+        for spec in program.graph_signature.input_specs
+        if spec.arg.name in tracer.exported.constants and spec.target in held
+    }
 
 
 def _placeholder(tracer: Tracer, node: fx.Node) -> Any:

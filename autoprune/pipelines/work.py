@@ -27,7 +27,8 @@ from autoprune.pipelines.result import PipelineResult
 from autoprune.pipelines.state import State, snapshot, write
 from autoprune.plan import make_plan
 from autoprune.run.checks import check_data, check_model, digest_of, tensors_of
-from autoprune.surgery import apply
+from autoprune.surgery import proven
+from autoprune.surgery.apply import pruned
 from autoprune.train import Trainer, accuracy, device_of
 from autoprune.train.parallel import Parallel
 
@@ -149,7 +150,7 @@ class Work:
     def _sliced(self) -> PipelineResult:
         info = {"pipeline": self.name, "seed": self.seed}
         plan = make_plan(self.graph, self.model, self.state.keep, info)
-        small = apply(self.model, plan)
+        small = pruned(self.model, plan, rewriter=self.graph.rewriter)
         return self._result(small, None, plan, measure(small, self.inputs, dense=self.dense))
 
     def _result(self, model: nn.Module, masks: Any, plan: Any, measures: Any) -> PipelineResult:
@@ -189,7 +190,7 @@ def working(
     inputs = options.get("example_inputs")
     inputs = next(iter(images)).first(1).inputs if inputs is None else inputs
     network = copy.deepcopy(dense)
-    graph = trace(network, inputs)
+    graph = proven(trace(network, inputs))
     score = options["score"] if "score" in options else _accuracy_of(data)
     identity = {"pipeline": name, "seed": seed, "images": count, **_trained_by(trainer), **settings}
     identity |= {"model": digest_of(tensors_of(dense)), "data": images.digest}

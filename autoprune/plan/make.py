@@ -7,8 +7,10 @@ from torch import nn
 
 from autoprune.errors import ArgumentError
 from autoprune.graph import PruneGraph
-from autoprune.plan.schema import Costs, Kept, Plan, jsonable
+from autoprune.plan.inputs import describe_inputs
+from autoprune.plan.schema import Costs, Exported, Kept, Plan, jsonable
 from autoprune.surgery.changes import Surgery
+from autoprune.surgery.compare import dtype_of
 from autoprune.surgery.tensors import fingerprint
 
 
@@ -21,7 +23,7 @@ def make_plan(
     """Work out all that applying a candidate needs.
 
     Args:
-        graph: The graph of the network.
+        graph: The graph of the network; the plan takes its form (see `autoprune.surgery.proven`).
         model: The dense network that the graph was traced from; untouched.
         keep: Unit indices that stay, by group name; missing groups stay whole.
         info: Where the plan comes from: criterion, seed, budget and the like; anything that JSON can hold.
@@ -53,6 +55,16 @@ def make_plan(
             found={"macs": graph.macs(widths), "params": graph.params(widths)},
         ),
         info=jsonable(info),
+        form=graph.form,
+        exported=_exported(graph, model) if graph.form == "graph" else None,
+    )
+
+
+def _exported(graph: PruneGraph, model: nn.Module) -> Exported:
+    return Exported(
+        reason=graph.form_reason or "asked for",
+        inputs=describe_inputs(graph.inputs, dtype_of(model)),
+        inexact=graph.inexact,
     )
 
 

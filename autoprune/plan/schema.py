@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,6 +72,21 @@ class Costs(_Strict):
     found: dict[str, NonNegativeInt | NonNegativeFloat]
 
 
+class Exported(_Strict):
+    """What it takes to make a network of the form "graph" again.
+
+    Attributes:
+        reason: Why the pruned network is not the model's own class.
+        inputs: The example inputs of the trace, without values, as `autoprune.plan.inputs` describes them;
+            None if they hold something that JSON cannot.
+        inexact: Whether the trace left channels prunable that a normalization runs over.
+    """
+
+    reason: str
+    inputs: JsonValue = None
+    inexact: bool = False
+
+
 class Plan(_Strict):
     """What stays of a network: everything that `apply` needs, and nothing that can run code.
 
@@ -82,6 +98,9 @@ class Plan(_Strict):
         modules: Corrected attributes, by module path and attribute name.
         costs: Costs of the dense network and of the pruned one.
         info: Where the plan comes from: criterion, seed, budget and the like.
+        form: What `apply` makes: the model's own class with smaller tensors ("class"), or the rewritten
+            exported graph ("graph"), where the class's Python code cannot follow.
+        exported: Of the form "graph"; None of the form "class". Neither is written to a file then.
     """
 
     version: Literal[1] = 1
@@ -91,6 +110,18 @@ class Plan(_Strict):
     modules: dict[str, dict[str, PositiveInt | tuple[PositiveInt, ...]]]
     costs: Costs
     info: dict[str, JsonValue] = Field(default_factory=dict)
+    form: Literal["class", "graph"] = "class"
+    exported: Exported | None = None
+
+    @model_validator(mode="after")
+    def _form_fits(self) -> "Plan":
+        if (self.form == "graph") != (self.exported is not None):
+            raise ValueError(
+                f"exported must be given for the form 'graph' and for no other, not '{self.form}'"
+            )
+        if self.form == "graph" and self.modules:
+            raise ValueError("modules must be empty for the form 'graph', which has no attributes")
+        return self
 
     @model_validator(mode="after")
     def _slices_fit(self) -> "Plan":
@@ -139,7 +170,10 @@ class Plan(_Strict):
 
     def to_json(self) -> str:
         """The plan as JSON text, one list per line."""
-        text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+        own = {"form", "exported"} if self.form == "class" else set()
+        text = json.dumps(
+            self.model_dump(mode="json", exclude=own), indent=1, ensure_ascii=False, allow_nan=False
+        )
         # JSON strings hold no raw line breaks, so that only lists of numbers can match.
         return re.sub(r"\[\n[\s\d,]*\]", lambda match: re.sub(r"\s+", "", match[0]), text) + "\n"
 
@@ -177,6 +211,9 @@ class Plan(_Strict):
 
     __str__ = __repr__
 
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
 
 def _check_inside(indices: tuple[int, ...], size: int) -> None:
     if indices[-1] >= size:
@@ -191,7 +228,15 @@ def format_table(plan: Plan) -> str:
     lines += [f"{name:<{wide}}  {width:>6}  {size:>6}  {width / size:>6.1%}" for name, width, size in kept]
     lines += _cost_lines(plan.costs)
     lines += [f"{key}: {value}" for key, value in plan.info.items()]
+    lines += [f"form: {describe_form(plan)}"]
     return "\n".join(lines)
+
+
+def describe_form(plan: Plan) -> str:
+    """What `apply` makes of the plan, and why, in one line."""
+    if plan.exported is None:
+        return "the model's own class"
+    return f"the rewritten exported graph ({plan.exported.reason})"
 
 
 def _cost_lines(costs: Costs) -> list[str]:

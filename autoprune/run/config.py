@@ -38,6 +38,7 @@ class Settings(_Record):
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     floor_units: int = Field(default=1, ge=1)
+    max_drop: float | None = Field(default=None, ge=0, lt=100)
 
 
 def make_settings(**values: Any) -> Settings:

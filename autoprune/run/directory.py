@@ -4,15 +4,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from autoprune.errors import RunError
 from autoprune.run.checkpoint import Checkpoint, Checkpoints
 from autoprune.run.config import RunConfig
 from autoprune.run.lock import LOCK_NAME, locked
+from autoprune.run.outcome import Outcome
 from autoprune.run.stored import read_stored, write_stored, written_to
+
+Record = TypeVar("Record", bound=BaseModel)
 
 INPUTS_NAME = "example_inputs.safetensors"
 JOURNAL_NAME = "optuna.journal"
@@ -29,6 +32,8 @@ class RunDirectory:
         inputs_path: `example_inputs.safetensors`.
         pruned_path: Folder `pruned` with the result, as `autoprune.save` writes it, at the end.
         summary_path: `summary.txt`, likewise.
+        outcome_path: `outcome.json`, likewise: what a report shows beside the history.
+        report_path: `report.html`, made from the other files.
         checkpoints: The folder `checkpoint`, with the state of agent and history.
     """
 
@@ -38,6 +43,8 @@ class RunDirectory:
         self.inputs_path = path / INPUTS_NAME
         self.pruned_path = path / "pruned"
         self.summary_path = path / "summary.txt"
+        self.outcome_path = path / "outcome.json"
+        self.report_path = path / "report.html"
         self.checkpoints = Checkpoints(path / "checkpoint")
 
     def write_config(self, config: RunConfig) -> None:
@@ -55,13 +62,24 @@ class RunDirectory:
         Raises:
             RunError: The file is missing, damaged, or of another version.
         """
-        body = read_stored(self.config_path)
-        try:
-            return RunConfig.model_validate(body)
-        except ValidationError as error:
-            raise RunError(
-                f"'{self.config_path}' cannot be used by this version of autoprune: {_first(error)}"
-            ) from error
+        return _validated(RunConfig, self.config_path)
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        """Record how the search ended.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
+        with self.writing():
+            write_stored(self.outcome_path, outcome.model_dump(mode="json"))
+
+    def read_outcome(self) -> Outcome:
+        """How the search ended.
+
+        Raises:
+            RunError: The file is missing, damaged, or of another version.
+        """
+        return _validated(Outcome, self.outcome_path)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint.
@@ -78,6 +96,14 @@ class RunDirectory:
         hint = f"the episodes before are safe; make room or give access, then use resume('{self.path}')"
         with written_to(self.path, hint):
             yield
+
+
+def _validated(kind: type[Record], path: Path) -> Record:
+    body = read_stored(path)
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise RunError(f"'{path}' cannot be used by this version of autoprune: {_first(error)}") from error
 
 
 def _first(error: ValidationError) -> str:

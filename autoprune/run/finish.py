@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from autoprune.calibration import refit
 from autoprune.errors import ModelError
-from autoprune.graph.export import evaluating, split_inputs
+from autoprune.graph import counted_macs
+from autoprune.graph.export import evaluating
 from autoprune.plan import Plan, make_plan
 from autoprune.run.problem import Problem
 from autoprune.score import Evaluation
-from autoprune.surgery import apply
+from autoprune.surgery.apply import pruned
 from autoprune.train import inference
 from autoprune.verify import verify
 
@@ -64,7 +64,13 @@ def finish(
     _check_same(evaluation.score, recorded, False)
     found = _refitted(problem, plan, Found(candidate, plan, evaluation))
     stage("verify")
-    verify(problem.subject.model, plan, problem.subject.example_inputs, quick=True).require()
+    verify(
+        problem.subject.model,
+        plan,
+        problem.subject.example_inputs,
+        quick=True,
+        rewriter=problem.graph.rewriter,
+    ).require()
     _check_budget(problem, found)
     return found
 
@@ -77,7 +83,7 @@ def evaluate(problem: Problem, model: nn.Module) -> Evaluation:
 
 def _rebuild(problem: Problem, plan: Plan) -> nn.Module:
     """The candidate as the search saw it, as a network of its own."""
-    candidate = apply(problem.subject.model, plan)
+    candidate = pruned(problem.subject.model, plan, rewriter=problem.graph.rewriter)
     candidate.load_state_dict(problem.evaluator.build(plan.widths).state_dict())
     return candidate
 
@@ -131,8 +137,6 @@ def _check_budget(problem: Problem, found: Found) -> None:
 
 
 def count_macs(model: nn.Module, example_inputs: Any) -> int:
-    """MACs of one forward pass, counted by `torch.utils.flop_counter` (two FLOPs each)."""
-    args, kwargs = split_inputs(example_inputs)
-    with evaluating(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(*args, **kwargs)
-    return int(counter.get_total_flops()) // 2
+    """MACs of one forward pass in eval mode, as `autoprune.graph.counted_macs` counts them."""
+    with evaluating(model), torch.no_grad():
+        return counted_macs(model, example_inputs)

@@ -2,8 +2,9 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from autoprune.allocation import restrict
-from autoprune.budget import BoundBudget, Budget
+from autoprune.budget import BoundBudget, Budget, Cost
 from autoprune.calibration import Calibration, calibrate, sensitivity_curves
 from autoprune.candidate import CandidateEvaluator
 from autoprune.criteria import rank, statistics_of
@@ -24,6 +25,7 @@ from autoprune.graph.export import unwrap
 from autoprune.run.checks import check_model, check_runs
 from autoprune.run.config import Settings
 from autoprune.score import KL, Accuracy, Score, SearchImages
+from autoprune.surgery import proven
 from autoprune.task import Task
 from autoprune.train import device_of
 
@@ -76,7 +78,7 @@ class Problem:
 
     Attributes:
         subject: Network, inputs, images.
-        graph: Its groups.
+        graph: Its groups, and the form that pruned networks take.
         calibration: What one pass over the calibration images gave.
         task: Budget, curves and allowed widths.
         score: What a candidate is worth.
@@ -146,8 +148,9 @@ def pose(
     stage: Callable[[str], None],
     *,
     reconstruct: bool = True,
+    costs_of: Callable[[PruneGraph], Mapping[str, Cost]] = lambda graph: {},
 ) -> Problem:
-    """Trace, calibrate and rank.
+    """Trace, decide on the form of pruned networks, calibrate and rank.
 
     Args:
         subject: Network, inputs, images.
@@ -156,6 +159,7 @@ def pose(
         criterion: What orders the units.
         stage: Told the name of every stage that begins.
         reconstruct: Whether the evaluator fits the weights of a candidate.
+        costs_of: Gives the costs beside MACs and parameters.
 
     Raises:
         ArgumentError: A pattern in `include` or `exclude` that matches no group, or nothing left to prune.
@@ -166,9 +170,9 @@ def pose(
     """
     model = subject.model
     stage("trace")
-    graph = trace(model, subject.example_inputs)
-    graph = restrict(graph, include=settings.include, exclude=settings.exclude)
-    bound = budget.bind(graph)
+    narrow = partial(restrict, include=settings.include, exclude=settings.exclude)
+    graph = proven(trace(model, subject.example_inputs), narrow=narrow, seed=settings.seed)
+    bound = budget.bind(graph, costs_of(graph))
     _check_feasible(graph, bound, settings)
     score = _score(settings.reward, SearchImages(model, subject.images.search))
     stage("calibrate")

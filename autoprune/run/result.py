@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from autoprune.errors import ArgumentError
+
 if TYPE_CHECKING:
     from optuna import Study
+    from pandas import DataFrame
 
     from autoprune.agents import Episode
+    from autoprune.latency import Timed
     from autoprune.plan import Plan
     from autoprune.score import Evaluation
 
@@ -38,7 +43,8 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        model: The pruned network, of the same class, on the device and in the mode of the one that was given.
+        model: The pruned network, on the device and in the mode of the one that was given: of the same class
+            or, if `plan.form` is "graph", the rewritten exported graph.
         plan: Which units it keeps; `autoprune.apply(dense, plan)` makes the same structure again.
         history: Every finished episode.
         policy: The agent's policy, None where an agent has none.
@@ -50,6 +56,8 @@ class SearchResult:
         study: The Optuna study with one trial per episode.
         stopped: Whether the search was stopped before its last episode.
         run_dir: The run directory or None; `run_dir/pruned` is what `autoprune.load` reads.
+        timed: Measured times of the returned and the dense network; None where no latency was asked for.
+        remarks: What a reader must know of the result, such as a latency table of another machine.
     """
 
     model: nn.Module
@@ -64,11 +72,35 @@ class SearchResult:
     study: "Study" = field(repr=False)
     stopped: bool = False
     run_dir: Path | None = None
+    timed: "Timed | None" = None
+    remarks: tuple[str, ...] = ()
 
     def rows(self) -> tuple[Measured, ...]:
         """The comparison: dense, the baselines, the best candidate, and the network that is returned."""
         best = Measured("best", self.best.widths, self.best.costs, self.best.evaluation)
         return (self.dense, *self.baselines.values(), best, self.found)
+
+    def to_dataframe(self) -> "DataFrame":
+        """Every episode as a row, for pandas.
+
+        Returns:
+            Columns `episode`, `reward`, `score`, the metrics, the costs, `seconds`, and the width of every
+            group as `width:NAME`.
+
+        Raises:
+            ArgumentError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ArgumentError("a data frame needs pandas: pip install 'autoprune[pandas]'") from error
+        return pandas.DataFrame([_flat(episode) for episode in self.history])
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.summary())}</pre>"
 
     def summary(self) -> str:
         """The comparison as a text table, and one line on the run."""
@@ -80,7 +112,8 @@ class SearchResult:
             cells = [_cost(row.costs[name], self.dense.costs[name]) for name in costs]
             values = [row.evaluation.score, *(row.evaluation.metrics[m] for m in metrics)]
             table.append([row.name, *cells, *(f"{value:.4f}" for value in values)])
-        return f"{format_table(table)}\n\n{self._line()}"
+        lines = [self._line(), *([] if self.timed is None else [str(self.timed)]), *self.remarks]
+        return f"{format_table(table)}\n\n" + "\n".join(lines)
 
     def _line(self) -> str:
         limits = ", ".join(f"{name} <= {limit:,}" for name, limit in self.limits.items())
@@ -89,6 +122,18 @@ class SearchResult:
             f"{state} {len(self.history)} episodes: episode {self.best.number}, score "
             f"{self.best.evaluation.score:.4f}; budget {limits}; score and metrics on the search images"
         )
+
+
+def _flat(episode: "Episode") -> dict[str, Any]:
+    return {
+        "episode": episode.number,
+        "reward": episode.reward,
+        "score": episode.evaluation.score,
+        **episode.evaluation.metrics,
+        **episode.costs,
+        "seconds": episode.seconds,
+        **{f"width:{name}": width for name, width in episode.widths.items()},
+    }
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

@@ -15,8 +15,10 @@ from autoprune.io import load
 from autoprune.run.checkpoint import Checkpoint
 from autoprune.run.checks import check_data, check_model, digest_of, digest_of_inputs, tensors_of
 from autoprune.run.config import Machine, RunConfig, Settings, make_settings
+from autoprune.run.device import Device, LatencyChoice
 from autoprune.run.directory import RunDirectory, opened
 from autoprune.run.inputs import read_inputs
+from autoprune.run.max_drop import with_allowance
 from autoprune.run.parts import CUSTOM, Parts
 from autoprune.run.problem import Problem, Subject, pose, take_subject
 from autoprune.run.result import SearchResult
@@ -60,9 +62,14 @@ def proceed(
         subject = take_subject(model, example_inputs, check_data(data), settings)
         _check_images(config, subject)
         parts = _parts(parts, config)
-        problem = pose(subject, Budget.parse(settings.budget), settings, parts.criterion, parts.stage)
+        budget = Budget.parse(settings.budget)
+        device = Device(LatencyChoice(), budget, directory, parts.stage)
+        problem = pose(subject, budget, settings, parts.criterion, parts.stage, costs_of=device.costs)
+        device.resume()
         _check_groups(config, problem)
-        session = Session(problem, settings, parts, directory, same_machine=_same_machine(config))
+        parts = with_allowance(parts, problem, settings.max_drop)
+        same = _same_machine(config)
+        session = Session(problem, settings, parts, directory, same_machine=same, device=device)
         mirror = mirror_of(parts.storage, config.study.name, problem.graph, directory.path, fresh=False)
         if settings != config.settings:
             directory.write_config(config.model_copy(update={"settings": settings}))

@@ -1,5 +1,7 @@
 """The part of a search behind calibration: baselines, episodes, result."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,18 @@ from autoprune.allocation import greedy, uniform
 from autoprune.envs import PruningEnv
 from autoprune.files import write_text
 from autoprune.io import save
+from autoprune.plan import Plan
+from autoprune.plan.schema import describe_form
+from autoprune.report import write_report_or_log
 from autoprune.run.callbacks import SearchStart
 from autoprune.run.checkpoint import Checkpoint
 from autoprune.run.config import Settings
+from autoprune.run.device import Device
 from autoprune.run.directory import RunDirectory
 from autoprune.run.finish import Found, evaluate, finish
 from autoprune.run.loop import run_episodes
+from autoprune.run.max_drop import remark_on
+from autoprune.run.outcome import outcome_of
 from autoprune.run.parts import Parts
 from autoprune.run.problem import Problem
 from autoprune.run.recorder import Recorder
@@ -36,6 +44,7 @@ class Session:
         parts: Objects.
         directory: The run directory, or None.
         same_machine: Whether all episodes come from this machine and these libraries.
+        device: Times the best candidate where that is wanted; None never does.
 
     Raises:
         ArgumentError: The agent cannot be made from its settings.
@@ -49,9 +58,11 @@ class Session:
         directory: RunDirectory | None,
         *,
         same_machine: bool = True,
+        device: Device | None = None,
     ) -> None:
         self._problem, self._settings, self._parts, self._directory = problem, settings, parts, directory
         self._exact = same_machine and device_of(problem.subject.model).type == "cpu"
+        self._device = device
         self._agent = self._make_agent()
 
     def run(self, mirror: StudyMirror, checkpoint: Checkpoint | None = None) -> SearchResult:
@@ -77,9 +88,14 @@ class Session:
             run_episodes(agent, episodes, recorder, self._parts.callbacks, stop)
             if (best := recorder.best) is None:
                 raise KeyboardInterrupt("stopped before the first episode was finished")
+            timed = None
+            if self._device is not None:
+                more = partial(self._search_on, recorder, stop)
+                best, timed = self._device.settle(self._problem, recorder, best, episodes, more)
             found = finish(
                 self._problem, best, self._info(best.number), exact=self._exact, stage=self._parts.stage
             )
+            measured = self._measured("found", self._problem.task.vector(found.plan.widths), found)
             result = SearchResult(
                 model=self._back(found.model),
                 plan=found.plan,
@@ -87,17 +103,37 @@ class Session:
                 policy=getattr(agent, "policy", None),
                 best=best,
                 dense=dense,
-                found=self._measured("found", self._problem.task.vector(found.plan.widths), found),
+                found=measured,
                 baselines=baselines,
                 limits=dict(self._problem.task.budget.limits),
                 study=mirror.study,
                 stopped=len(recorder.history) < episodes and not agent.finished,
                 run_dir=None if self._directory is None else self._directory.path,
+                timed=timed,
+                remarks=self._remarks(measured, found.plan),
             )
             self._save(result)
         for callback in self._parts.callbacks:
             callback.on_end(result)
         return result
+
+    def _remarks(self, found: Measured, plan: Plan) -> tuple[str, ...]:
+        """What a reader must know of the result."""
+        of_form = () if plan.form == "class" else (f"the pruned network is {describe_form(plan)}",)
+        of_device = () if self._device is None else self._device.remarks
+        return (*of_form, *of_device, *remark_on(self._parts.reward, found))
+
+    def _search_on(self, recorder: Recorder, stop: StopRequest, count: int) -> None:
+        """Run further episodes; their number is recorded first, so that a resumed run has them too."""
+        total = len(recorder.history) + count
+        if self._directory is not None:
+            config = self._directory.read_config()
+            settings = config.settings.model_copy(update={"episodes": total})
+            self._directory.write_config(config.model_copy(update={"settings": settings}))
+        if not self._agent.finished:
+            run_episodes(self._agent, total, recorder, self._parts.callbacks, stop)
+        elif (episode := stop.attempt(self._make_agent().run_episode)) is not None:
+            recorder.add(replace(episode, number=len(recorder.history)), self._agent)
 
     def _make_agent(self) -> Agent:
         problem, settings = self._problem, self._settings
@@ -141,7 +177,17 @@ class Session:
         return Measured(name, widths, costs, evaluation)
 
     def _info(self, episode: int) -> dict[str, Any]:
-        kept = ("agent", "criterion", "reward", "seed", "round_to", "lower", "floor_units", "include", "exclude")
+        kept = (
+            "agent",
+            "criterion",
+            "reward",
+            "seed",
+            "round_to",
+            "lower",
+            "floor_units",
+            "include",
+            "exclude",
+        )
         settings = self._settings.model_dump(mode="json", include=set(kept))
         return {"budget": self._settings.budget} | {key: settings[key] for key in kept} | {"episode": episode}
 
@@ -156,3 +202,5 @@ class Session:
         with self._directory.writing():
             save(result.model, result.plan, self._directory.pruned_path)
             write_text(self._directory.summary_path, result.summary() + "\n")
+        self._directory.write_outcome(outcome_of(self._problem, result))
+        write_report_or_log(self._directory.path)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from autoprune.budget import Budget
 from autoprune.run.checks import digest_of, digest_of_inputs, tensors_of
 from autoprune.run.config import DataRecord, ModelRecord, RunConfig, Settings, StudyRecord
+from autoprune.run.device import Device, LatencyChoice
 from autoprune.run.directory import RunDirectory, created
 from autoprune.run.inputs import write_inputs
+from autoprune.run.max_drop import with_allowance
 from autoprune.run.parts import Parts, Sources
 from autoprune.run.problem import Problem, Subject, pose
 from autoprune.run.result import SearchResult
@@ -29,6 +31,7 @@ def start(
     sources: Sources,
     run_dir: str | PathLike[str] | None,
     study_name: str | None,
+    latency: LatencyChoice | None = None,
 ) -> SearchResult:
     """Run a new search; `autoprune.search` documents arguments and errors.
 
@@ -40,11 +43,14 @@ def start(
         sources: Where model and data came from.
         run_dir: New folder, or None.
         study_name: Name of the study; None takes `autoprune`, made unique where the storage is shared.
+        latency: Which latency table is used; None measures one where the budget asks for it.
     """
     with _directory(run_dir) as directory:
         subject = subject_of()
-        problem = pose(subject, budget, settings, parts.criterion, parts.stage)
-        session = Session(problem, settings, parts, directory)
+        device = Device(latency or LatencyChoice(), budget, directory, parts.stage)
+        problem = pose(subject, budget, settings, parts.criterion, parts.stage, costs_of=device.costs)
+        parts = with_allowance(parts, problem, settings.max_drop)
+        session = Session(problem, settings, parts, directory, device=device)
         study = _study_record(parts.storage, study_name)
         path = None if directory is None else directory.path
         mirror = mirror_of(parts.storage, study.name, problem.graph, path, fresh=parts.storage is not None)
@@ -53,6 +59,7 @@ def start(
             with directory.writing():
                 write_inputs(directory.inputs_path, subject.example_inputs)
             directory.write_config(config)
+            device.save()
         return session.run(mirror)
 
 

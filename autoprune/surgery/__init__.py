@@ -3,6 +3,7 @@
 from autoprune.surgery.apply import apply, check_plan_fits
 from autoprune.surgery.attributes import Cut, allowed_attributes, register_adapter
 from autoprune.surgery.changes import Changed, Surgery
+from autoprune.surgery.forms import proven, proven_for
 from autoprune.surgery.masking import masked, zeroed
 from autoprune.surgery.slicer import Slicer
 from autoprune.surgery.tensors import fingerprint, first_difference, held_tensors
@@ -19,6 +20,8 @@ __all__ = [
     "first_difference",
     "held_tensors",
     "masked",
+    "proven",
+    "proven_for",
     "register_adapter",
     "zeroed",
 ]

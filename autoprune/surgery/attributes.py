@@ -1,6 +1,6 @@
 """Which attributes of a module repeat the shapes of its tensors: one adapter per module class."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,12 +17,15 @@ from autoprune.surgery.tensors import Held, Shape
 class Cut:
     """What a surgery does to the tensors of one module.
 
+    Tensors go by their path from the module: `weight` for its own, `proj.weight` for those of a child. A
+    weight that is computed from another tensor (weight_norm, spectral_norm) goes by the name `weight` too.
+
     Attributes:
         path: Where the module is.
         module: The dense module; not to be changed.
-        before: Shape of each of its own tensors, by attribute name.
+        before: Shape of each tensor of the module and of its children.
         after: The same after the surgery.
-        stays: Indices that stay, by (attribute name, dimension); touched dimensions only.
+        stays: Indices that stay, by (tensor, dimension); touched dimensions only.
         conv_groups: For convolutions that the graph knows, the number of groups after the surgery.
     """
 
@@ -43,13 +46,28 @@ class _Entry:
     attributes: frozenset[str]
 
 
+# Tensors of the weight's own shape that weight_norm and spectral_norm compute it from, new and old form.
+_COMPUTED_FROM = (
+    "parametrizations.weight.original1",
+    "parametrizations.weight.original",
+    "weight_orig",
+    "weight_v",
+)
 _REGISTRY: dict[type[nn.Module], _Entry] = {}
 
 
 def register_adapter(*classes: type[nn.Module], attributes: Sequence[str]) -> Callable[[Adapter], Adapter]:
     """Decorator: use a function to correct the attributes of modules of these classes and their subclasses.
 
-    The nearest registered base class wins, so that a subclass can have an adapter of its own.
+    The adapter is asked for every module of the class of which a tensor is cut, its own or a child's. The
+    nearest registered base class wins, so that a subclass can have an adapter of its own. Whether the
+    corrected module computes the right thing is found out by running it.
+
+    Example: an attention block whose forward uses `self.heads`, with heads of a fixed width `self.depth`.
+
+        @register_adapter(MyAttention, attributes=("heads",))
+        def _heads(cut: Cut) -> Mapping[str, int]:
+            return {"heads": cut.after["q.weight"][0] // cut.module.depth}
 
     Args:
         classes: Module classes.
@@ -99,7 +117,9 @@ def corrections(
     touched: dict[str, dict[str, str]] = {}
     for name in slices:
         for path, key in held[name].holders:
-            touched.setdefault(path, {})[key] = name
+            for owner, relative in _owners(path, key):
+                if owner in modules and (owner == path or _entry(modules[owner]) is not None):
+                    touched.setdefault(owner, {})[relative] = name
     result: dict[str, dict[str, Value]] = {}
     for path, names in touched.items():
         entry = _entry(modules[path])
@@ -114,13 +134,27 @@ def corrections(
     return result
 
 
+def _owners(path: str, key: str) -> Iterator[tuple[str, str]]:
+    """The module that holds a tensor and all those around it, with the tensor's path from there."""
+    while True:
+        yield path, key
+        if not path:
+            return
+        path, _, child = path.rpartition(".")
+        key = f"{child}.{key}"
+
+
 def _cut(
     path: str, module: nn.Module, names: Mapping[str, str], slices: Slices, conv_groups: Mapping[str, int]
 ) -> Cut:
-    own = (*module._parameters.items(), *module._buffers.items())
-    before = {key: tuple(tensor.shape) for key, tensor in own if tensor is not None}
+    own = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    before = {key: tuple(tensor.shape) for key, tensor in own}
     after = dict(before)
     stays = {}
+    source = next((key for key in _COMPUTED_FROM if key in before), "")
+    if "weight" not in before and source:
+        before["weight"] = after["weight"] = before[source]
+        names = dict(names) | ({"weight": names[source]} if source in names else {})
     for key, name in names.items():
         for dim, indices in slices[name].items():
             stays[key, dim] = np.asarray(indices)
@@ -159,6 +193,10 @@ def _conv_transposed(cut: Cut) -> Mapping[str, Value]:
 
 def _conv_groups(cut: Cut, channels: int) -> int:
     groups = int(getattr(cut.module, "groups", 1)) if cut.conv_groups is None else cut.conv_groups
+    if cut.conv_groups is None and groups > 1:
+        left = _per_group(cut, groups)
+        if set(left) == {0, max(left)} and max(left) * groups == cut.before["weight"][0]:
+            groups = int(np.count_nonzero(left))  # whole groups are gone
     if groups < 1 or channels % groups:
         raise ModelError(
             f"the convolution '{cut.path}' cannot have {groups} groups with {channels} channels; "
@@ -193,14 +231,20 @@ def _layer_norm(cut: Cut) -> Mapping[str, Value]:
 def _group_norm(cut: Cut) -> Mapping[str, Value]:
     channels = cut.after["weight"][0]
     groups = int(getattr(cut.module, "num_groups", 1))
-    per_group = cut.before["weight"][0] // groups
-    left = np.bincount(cut.stays["weight", 0] // per_group, minlength=groups)
-    if not np.isin(left, (0, left.max())).all():
+    left = _per_group(cut, groups)
+    if not set(left) <= {0, max(left)}:
         raise ModelError(
-            f"the group norm '{cut.path}' would keep {left.tolist()} channels of its groups; "
+            f"the group norm '{cut.path}' would keep {left} channels of its groups; "
             "prune whole groups, or the same number of channels in each"
         )
-    return {"num_groups": int((left > 0).sum()), "num_channels": channels}
+    return {"num_groups": int(np.count_nonzero(left)), "num_channels": channels}
+
+
+def _per_group(cut: Cut, groups: int) -> list[int]:
+    """How many positions of dimension 0 of the weight stay, in each of the groups that it is split into."""
+    size = cut.before["weight"][0]
+    stays = cut.stays.get(("weight", 0), np.arange(size))
+    return [int(n) for n in np.bincount(stays // (size // groups), minlength=groups)]
 
 
 @register_adapter(nn.PReLU, attributes=("num_parameters",))
@@ -212,3 +256,18 @@ def _prelu(cut: Cut) -> Mapping[str, Value]:
 def _embedding(cut: Cut) -> Mapping[str, Value]:
     rows, features = cut.after["weight"]
     return {"num_embeddings": rows, "embedding_dim": features}
+
+
+@register_adapter(nn.MultiheadAttention, attributes=("num_heads", "embed_dim", "kdim", "vdim"))
+def _multihead_attention(cut: Cut) -> Mapping[str, Value]:
+    """Heads of the dense width; the forward works only if those that stay fill the embedding width."""
+    depth, heads = (int(getattr(cut.module, name, 1)) for name in ("head_dim", "num_heads"))
+    width = cut.after["out_proj.weight"][1]
+    embedding = cut.after["in_proj_weight" if "in_proj_weight" in cut.after else "q_proj_weight"][1]
+    kdim, vdim = (cut.after.get(f"{name}_proj_weight", (0, embedding))[1] for name in "kv")
+    return {
+        "num_heads": heads if width % depth else width // depth,
+        "embed_dim": embedding,
+        "kdim": kdim,
+        "vdim": vdim,
+    }

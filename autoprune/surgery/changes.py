@@ -32,6 +32,8 @@ class Changed(NamedTuple):
 class Surgery:
     """Turns units that stay into slices and corrected attributes, for one network.
 
+    A network of the form "graph" has no attributes that need correction.
+
     Args:
         graph: The graph of the network.
         model: The dense network; only looked at.
@@ -60,6 +62,8 @@ class Surgery:
         """
         slices = self._graph.slices(cast(Mapping[str, Sequence[int]], keep))
         widths = {g.name: len(keep.get(g.name, range(g.size))) for g in self._graph.groups}
+        if self._graph.form == "graph":
+            return Changed(slices, {})
         conv_groups = {layer.weight: layer.groups(widths) for layer in self._graph.layers}
         return Changed(slices, corrections(self._modules, self._held, slices, conv_groups))
 

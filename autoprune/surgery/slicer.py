@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from autoprune.errors import ModelError
 from autoprune.graph.export import unwrap
+from autoprune.graph.memory import in_order_of
 from autoprune.surgery.shell import empty_copy
 from autoprune.surgery.tensors import held_tensors
 
@@ -129,11 +130,4 @@ def _selected(
         for dim, indices in sorted(slices.items(), key=lambda item: len(item[1]) / dense.shape[item[0]]):
             data = data.index_select(dim, chosen(indices, dense.device))
         data = data if slices else dense.clone()
-    return _in_order_of(dense, data)
-
-
-def _in_order_of(dense: Tensor, data: Tensor) -> Tensor:
-    for ndim, order in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if dense.ndim == ndim and dense.is_contiguous(memory_format=order) and not dense.is_contiguous():
-            return data.contiguous(memory_format=order)
-    return data
+    return in_order_of(dense, data)

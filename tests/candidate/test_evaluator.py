@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoprune.calibration import Reconstruction, calibrate, recalibrate_bn, refit
+from autoprune.calibration import Reconstruction, calibrate, refit
 from autoprune.candidate import CandidateEvaluator, Evaluation
 from autoprune.errors import ArgumentError, DataError
 from autoprune.graph import PruneGraph, trace

@@ -20,7 +20,7 @@ from tests.cli.invoke import invoke
 NET = ["--model", "user_zoo:net"]
 DATA = ["--data", "user_zoo:data"]
 SMALL = ["--search-images", "32", "--calibration-images", "48", "--fit-images", "32", "--agent", "random"]
-COMMANDS = ["search", "resume", "inspect", "apply", "criteria", "sensitivity", "prune", "demo"]
+COMMANDS = ["search", "resume", "inspect", "apply", "criteria", "sensitivity", "prune", "report", "demo"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

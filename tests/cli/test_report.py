@@ -76,6 +76,8 @@ def result(folder: Path | None, stopped: bool = False) -> SimpleNamespace:
         found=SimpleNamespace(evaluation=SimpleNamespace(score=-0.1)),
         limits={"macs": 500.0},
         run_dir=folder,
+        timed=None,
+        remarks=(),
     )
 
 

@@ -422,6 +422,34 @@ def shuffled() -> Net:
     return Lambda(forward, a=conv_bn(3, 12), b=conv_bn(12, 12, groups=12), c=nn.Conv2d(12, 3, 1)), image()
 
 
+class ShuffleUnit(nn.Module):
+    """A unit of ShuffleNetV2 (arXiv:1807.11164): half of the channels pass, all are shuffled behind it."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int):
+        super().__init__()
+        self.stride, half = stride, c_out // 2
+        if stride > 1:
+            self.side = nn.Sequential(conv_bn(c_in, c_in, stride=2, groups=c_in), conv_bn(c_in, half, 1))
+        inner = c_in if stride > 1 else half
+        self.main = nn.Sequential(
+            conv_bn(inner, half, 1), conv_bn(half, half, stride=stride, groups=half), conv_bn(half, half, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1) if self.stride == 1 else (x, x)
+        y = torch.cat([a if self.stride == 1 else self.side(a), self.main(b)], 1)
+        n, c, h, w = y.size()
+        return y.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+
+
+@net
+def shuffle_net() -> Net:
+    stage = [ShuffleUnit(6, 20, 2), *(ShuffleUnit(20, 20, 1) for _ in range(3))]
+    return nn.Sequential(
+        conv_bn(3, 6), *stage, conv_bn(20, 12, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)
+    ), image()
+
+
 @net
 def pixel_shuffled() -> Net:
     return nn.Sequential(

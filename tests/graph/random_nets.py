@@ -53,6 +53,8 @@ class Program(nn.Module):
         if kind == "shuffle":
             x = maps[operands[1]]
             return x.unflatten(1, (operands[0], -1)).transpose(1, 2).flatten(1, 2)
+        if kind == "parts":
+            return torch.cat(maps[operands[1]].unflatten(1, (operands[0], -1)).unbind(1)[::-1], 1)
         if kind == "half":
             first, second = maps[operands[0]].chunk(2, 1)
             return first * second if operands[1] else torch.cat([second, first.relu()], 1)
@@ -96,7 +98,7 @@ def programs(draw: Any) -> Program:
         "max",
         "cat",
     ]
-    kinds += ["gate", "shuffle", "half", "product", "group_norm"]
+    kinds += ["gate", "shuffle", "half", "parts", "product", "group_norm"]
     for _ in range(draw(st.integers(2, 9))):
         kind = draw(st.sampled_from(kinds))
         at = draw(st.integers(max(1, len(widths) - 3), len(widths) - 1))
@@ -130,6 +132,8 @@ def programs(draw: Any) -> Program:
         elif kind == "shuffle":
             followed = False
             add(("shuffle", divisor(c), at), c)
+        elif kind == "parts":
+            add(("parts", divisor(c), at), c)
         elif kind == "half" and c % 2 == 0:
             add(("half", at, False), c)
         elif kind == "product" and c % 2 == 0:

@@ -180,6 +180,8 @@ def test_bad_rules(op: Any, function: Any, rules: None) -> None:
 def test_rules_are_for_ops_that_exist() -> None:
     for name, rule in registry.table().items():
         namespace, op = name.split("::")
+        if namespace == "python":  # a step that the trace puts in itself
+            continue
         assert hasattr(getattr(torch.ops, namespace), op), name
         assert rule.__doc__
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-FACADE = {"__init__", "__main__", "api", "run", "cli", "demo", "pipelines"}
+FACADE = {"__init__", "__main__", "api", "run", "report", "cli", "demo", "pipelines"}
 RL = {"gymnasium", "stable_baselines3", "optuna", "cmaes"}
 UI = {"typer", "click", "rich"}
 

@@ -18,7 +18,7 @@ def tree(root: Path) -> set[str]:
         f"{inside}/{path.relative_to(root / folder).as_posix()}"
         for folder, inside in FOLDERS.items()
         for path in (root / folder).rglob("*")
-        if path.is_file() and (path.suffix == ".py" or path.name == "py.typed")
+        if path.is_file() and (path.suffix in (".py", ".html", ".css", ".js") or path.name == "py.typed")
     }
 
 

@@ -123,3 +123,23 @@ def test_nan_and_foreign_plans_are_errors() -> None:
         verify(CASES["mlp"].model(), plan, inputs)
     with pytest.raises(ModelError, match="fails on example_inputs"):
         check_masked_equals_sliced(model, plan, torch.randn(1, 5, 8, 8))
+
+
+class Token(nn.Module):
+    """A parameter is the input of a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 6))
+        self.first, self.second, self.head = nn.Linear(6, 6), nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(F.relu(self.second(self.first(x) + self.first(self.token))))
+        return out
+
+
+def test_a_parameter_as_the_input_of_a_module() -> None:
+    model, x = Token().eval(), torch.randn(2, 6)
+    graph = trace(model, x)
+    verify(model, make_plan(graph, model, random_keep(graph, 0, 0.5)), x).require()
+    assert all(p.requires_grad for p in model.parameters())

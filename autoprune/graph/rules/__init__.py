@@ -10,7 +10,9 @@ from autoprune.graph.rules import (
     move,
     norm,
     pool,
+    recurrent,
     reduce,
+    reparametrize,
     view,
 )
 
@@ -24,6 +26,8 @@ __all__ = [
     "move",
     "norm",
     "pool",
+    "recurrent",
     "reduce",
+    "reparametrize",
     "view",
 ]

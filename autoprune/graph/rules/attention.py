@@ -12,6 +12,7 @@ from autoprune.graph.tracer import Dim, Tracer
 from autoprune.graph.values import Label, Value
 
 _SCALE = "inexact: the attention's scale follows their number"
+_PINNED = "the attention's default scale follows their number; only the rewritten graph keeps it"
 _MIXED = "positions that attention runs over"
 
 
@@ -20,11 +21,11 @@ def attention(tracer: Tracer, call: Call) -> Any:
     """Heads pass (queries, keys, values and output projection together), the values' channels too.
 
     Exact because heads do not mix. The channels that queries and keys are compared on are locked unless the
-    scale is given: the default scale depends on their number.
+    scale is given or the graph is rewritten with a fixed one: the default scale depends on their number.
     """
     if not call["query"].ndim == call["key"].ndim == call["value"].ndim >= 2:
         return NotImplemented
-    q, k, v = (_keep_heads(tracer, call[name]) for name in ("query", "key", "value"))
+    q, k, v = (_keep_one(tracer, call[name]) for name in ("query", "key", "value"))
     out = call.output
     rows, depth = out.ndim - 2, out.ndim - 1
     for value in (q, k, v) if call.get("is_causal", False) else (k, v):
@@ -36,14 +37,14 @@ def attention(tracer: Tracer, call: Call) -> Any:
     return replace(out, labels=tuple(labels))
 
 
-def _keep_heads(tracer: Tracer, x: Value) -> Value:
-    """Where a label varies along heads and along positions or channels of a head, it keeps the heads."""
-    inner = (x.ndim - 2, x.ndim - 1)
+def _keep_one(tracer: Tracer, x: Value) -> Value:
+    """Where a label varies along heads and along positions or channels of a head, it keeps one of the two."""
+    inner, outer = range(x.ndim - 2, x.ndim), range(x.ndim - 2)
     labels = []
     for label in x.labels:
-        if set(label.dims) - set(inner):
-            label = tracer.forbid(label, inner, "") or label
-        elif len(label.dims) > 1:
+        if set(label.dims) & set(inner) and set(label.dims) & set(outer):
+            label = tracer.forbid(label, inner if tracer.settings.heads else outer, "") or label
+        elif len(label.dims) > 1 and set(label.dims) <= set(inner):
             tracer.lock(label, _MIXED)
         labels.append(label)
     return replace(x, labels=tuple(labels))
@@ -52,8 +53,10 @@ def _keep_heads(tracer: Tracer, x: Value) -> Value:
 def _compare(tracer: Tracer, call: Call, q: Value, k: Value, depth: int) -> None:
     """Queries times keys: the compared channels are summed over."""
     mine, theirs = single(tracer, q, depth), single(tracer, k, depth)
+    if call.get("scale") is None and tracer.settings.rewritten:
+        tracer.note([label for label in (mine, theirs) if label is not None], _PINNED)
     for label, partner in ((mine, k), (theirs, q)):
-        if label is not None and call.get("scale") is None:
+        if label is not None and call.get("scale") is None and not tracer.settings.rewritten:
             tracer.lock(label, _SCALE)
         elif label is not None and (mine is None or theirs is None):
             tracer.lock(label, f"multiplied with {describe(partner)}")

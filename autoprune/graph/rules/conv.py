@@ -27,13 +27,19 @@ def conv(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d")
 def conv_transpose(tracer: Tracer, call: Call) -> Value:
-    """Weight (in, out / groups, *kernel); otherwise as a convolution."""
+    """Weight (in, out / groups, *kernel); otherwise as a convolution.
+
+    Exact because a removed input channel is multiplied with zeros only.
+    """
     return _convolve(tracer, call, transposed=True)
 
 
 @rule("aten::convolution", "aten::_convolution")
 def convolution(tracer: Tracer, call: Call) -> Value:
-    """The general form of both."""
+    """The general form of both.
+
+    Exact for the same reasons.
+    """
     return _convolve(tracer, call, transposed=bool(call["transposed"]))
 
 

@@ -22,7 +22,7 @@ def cut(tracer: Tracer, label: Label, dim: int, window: slice) -> Label | None:
 
     A label that varies along other dimensions too keeps these only. One that varies along `dim` alone is
     locked: the model's forward would go on cutting at the same index. In a rewritten graph it stays free,
-    but for one unit, so that the part never becomes empty.
+    and the part never becomes empty.
     """
     if label.ids.shape[dim] == 1:
         return label
@@ -32,7 +32,7 @@ def cut(tracer: Tracer, label: Label, dim: int, window: slice) -> Label | None:
     if len(label.dims) > 1:
         return tracer.forbid(label, (dim,), _CUT)
     if tracer.settings.rewritten and (window.step or 1) == 1:
-        tracer.lock(part.ids.ravel()[:1], "keeps a part that is cut out from becoming empty")
+        tracer.keep_one(part.ids, "the only channel of a part that is cut out")
         tracer.note(
             label, "cut at constant indices: the model's own forward cannot follow, only the rewritten graph"
         )
@@ -43,7 +43,10 @@ def cut(tracer: Tracer, label: Label, dim: int, window: slice) -> Label | None:
 
 @rule("aten::slice", "aten::narrow")
 def slice_(tracer: Tracer, call: Call) -> Value:
-    """A window along one dimension; locked if that is labeled (kept in a rewritten graph)."""
+    """A window along one dimension; locked if that is labeled (kept in a rewritten graph).
+
+    Exact because a window of the other dimensions is the same on what stays; a rewritten window is moved.
+    """
     x, dim = call.input, int(call["dim"]) % call.input.ndim
     if "length" in call.arguments:
         window = slice(call["start"], call["start"] + call["length"])
@@ -55,7 +58,10 @@ def slice_(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::select")
 def select(tracer: Tracer, call: Call) -> Value:
-    """One position of a dimension; locked if units vary along that alone."""
+    """One position of a dimension; locked if units vary along that alone.
+
+    Exact because along the other dimensions every position is taken by itself.
+    """
     x = call.input
     dim = int(call["dim"]) % x.ndim
     return replace(call.output, labels=_taken(tracer, x, dim, int(call["index"]) % x.shape[dim]))
@@ -63,7 +69,10 @@ def select(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::unbind")
 def unbind(tracer: Tracer, call: Call) -> list[Value]:
-    """All positions of a dimension, one by one; locked if units vary along that alone."""
+    """All positions of a dimension, one by one; locked if units vary along that alone.
+
+    Exact because along the other dimensions every position is taken by itself.
+    """
     x = call.input
     dim = int(call["dim"]) % x.ndim
     return [replace(part, labels=_taken(tracer, x, dim, i)) for i, part in enumerate(call.result)]
@@ -84,7 +93,10 @@ def _taken(tracer: Tracer, x: Value, dim: int, index: int) -> tuple[Label, ...]:
 
 @rule("aten::chunk", "aten::tensor_split")
 def chunk(tracer: Tracer, call: Call) -> Any:
-    """Parts of equal size: units at the same position of all parts go together, so that they stay equal."""
+    """Parts of equal size: units at the same position of all parts go together, so that they stay equal.
+
+    Exact because the parts stay equal, so that the same cut finds the same channels.
+    """
     parts = call.result
     dim = int(call["dim"]) % call.input.ndim
     if "sections" in call.arguments and not isinstance(call["sections"], int):
@@ -94,7 +106,10 @@ def chunk(tracer: Tracer, call: Call) -> Any:
 
 @rule("aten::split", "aten::split_with_sizes", "aten::split_copy", "aten::unsafe_split", "aten::unsafe_chunk")
 def split(tracer: Tracer, call: Call) -> list[Value]:
-    """Parts of constant size; locked if the dimension is labeled (kept in a rewritten graph)."""
+    """Parts of constant size; locked if the dimension is labeled (kept in a rewritten graph).
+
+    Exact because each part keeps its own units and, in a rewritten graph, is as long as what stays of it.
+    """
     return _parts(tracer, call.input, int(call["dim"]) % call.input.ndim, call.result, equal=False)
 
 
@@ -126,7 +141,10 @@ def _tie_parts(tracer: Tracer, label: Label, count: int) -> None:
 
 @rule("aten::glu")
 def glu(tracer: Tracer, call: Call) -> Value:
-    """First half times sigmoid of the second half: units at the same position of both go together."""
+    """First half times sigmoid of the second half: units at the same position of both go together.
+
+    Exact because the halves stay equal, and channels are multiplied one by one.
+    """
     x, out = call.input, call.output
     dim = int(call["dim"]) % x.ndim
     halves = _parts(tracer, x, dim, [out, out], equal=not tracer.settings.rewritten)
@@ -138,7 +156,7 @@ def glu(tracer: Tracer, call: Call) -> Value:
 def cat(tracer: Tracer, call: Call) -> Value:
     """One after the other: the ids too; along the other dimensions units of all operands go together.
 
-    Positions of an unlabeled operand stay.
+    Exact because every position keeps its unit. Positions of an unlabeled operand stay.
     """
     out = call.output
     operands = [v for v in call.values if v.ndim == out.ndim]
@@ -176,7 +194,10 @@ def _outer(tracer: Tracer, label: Label, dim: int) -> Label:
 
 @rule("aten::stack")
 def stack(tracer: Tracer, call: Call) -> Value:
-    """Side by side along a new dimension: units of all operands go together."""
+    """Side by side along a new dimension: units of all operands go together.
+
+    Exact because the same units are removed from all operands.
+    """
     out, operands = call.output, call.values
     dim = int(call.get("dim", 0)) % out.ndim
     labels = []

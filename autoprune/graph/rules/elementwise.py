@@ -62,14 +62,20 @@ def pointwise(tracer: Tracer, call: Call) -> Value:
 
 @rule(*IDENTITY)
 def identity(tracer: Tracer, call: Call) -> Value:
-    """The same numbers, perhaps elsewhere in memory or of another type."""
+    """The same numbers, perhaps elsewhere in memory or of another type.
+
+    Exact because every element stays where it is.
+    """
     x = call.input
     return replace(call.output, labels=x.labels, origin=x.origin)
 
 
 @rule("aten::prelu", "aten::_prelu_kernel")
 def prelu(tracer: Tracer, call: Call) -> Value:
-    """The slopes lie along dimension 1 (or there is one for all); zero stays zero."""
+    """The slopes lie along dimension 1 (or there is one for all); zero stays zero.
+
+    Exact because each channel has a slope of its own.
+    """
     x, weight = call.values
     if weight.ndim == 1 and x.ndim >= 2:
         spread = (1, -1) + (1,) * (x.ndim - 2)

@@ -6,6 +6,7 @@ from typing import Any
 
 from autoprune.graph.call import Call
 from autoprune.graph.channels import attach, contract, drop_zeros, flat, shaped, single
+from autoprune.graph.flops import count_macs
 from autoprune.graph.registry import rule
 from autoprune.graph.rules.conv import owner_of
 from autoprune.graph.tracer import Dim, LayerUse, Tracer
@@ -55,9 +56,50 @@ def _account(tracer: Tracer, call: Call, x: Value, out: Value) -> None:
         )
 
 
+@rule("aten::bilinear")
+def bilinear(tracer: Tracer, call: Call) -> Any:
+    """Weight (out, in1, in2): both inputs are consumed, dimension 0 becomes the channels.
+
+    Exact because a removed input is multiplied with zeros only. Other dimensions are not labeled on.
+    """
+    weight, bias, out = call["weight"], call["bias"], call.output
+    if count_macs(call):
+        return NotImplemented
+    for x, dim in ((call["input1"], 1), (call["input2"], 2)):
+        last = x.ndim - 1
+        tracer.lock([label for label in x.labels if label.ids.shape[last] == 1], "a bilinear layer")
+        contract(tracer, x, single(tracer, x, last), weight, dim)
+    produced = single(tracer, weight, 0)
+    ids = flat(produced)
+    zero = attach(tracer, ids, bias, "bias")
+    tracer.produce(weight, 0)
+    if produced is None or ids is None:
+        return out
+    return replace(out, labels=(Label(shaped(ids, out.ndim - 1, out.ndim), zero and produced.zero),))
+
+
+@rule("aten::embedding_bag", "aten::_embedding_bag")
+def embedding_bag(tracer: Tracer, call: Call) -> Any:
+    """Rows are looked up and added up, averaged or compared channel by channel; the columns are the channels.
+
+    Exact because no channel sees another; zeros stay zeros.
+    """
+    weight = call["weight"]
+    tracer.lock(weight.along(0), "rows that are looked up by index")
+    label = single(tracer, weight, 1)
+    tracer.produce(weight, 1)
+    first, *others = call.result
+    if label is not None:
+        first = replace(first, labels=(Label(shaped(label.ids, 1, 2), label.zero),))
+    return (first, *others)
+
+
 @rule("aten::embedding")
 def embedding(tracer: Tracer, call: Call) -> Value:
-    """Weight (rows, channels): rows are looked up by number and stay, the columns become the channels."""
+    """Weight (rows, channels): rows are looked up by number and stay, the columns become the channels.
+
+    Exact because a lookup copies every column by itself.
+    """
     weight, out = call["weight"], call.output
     tracer.lock(weight.along(0), "rows that are looked up by index")
     label = single(tracer, weight, 1)

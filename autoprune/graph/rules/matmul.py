@@ -14,7 +14,7 @@ from autoprune.graph.tracer import Dim, Tracer
 from autoprune.graph.values import Label, Value
 
 
-@rule("aten::matmul", "aten::mm", "aten::bmm", "aten::linalg_matmul", "aten::mv", "aten::dot")
+@rule("aten::matmul", "aten::mm", "aten::bmm", "aten::linalg_matmul", "aten::mv", "aten::dot", "aten::vdot")
 def matmul(tracer: Tracer, call: Call) -> Any:
     """Rows and columns pass, batch dimensions of both operands go together, the summed dimension is consumed.
 
@@ -67,12 +67,13 @@ def product(tracer: Tracer, call: Call, a: Value, b: Value, first: str, second: 
 
 
 def _keep_batch(tracer: Tracer, a: Value, b: Value, first: str, second: str, out: str) -> Value:
-    """Where a label of `a` varies along batch and other dimensions (heads x channels), keep the batch."""
+    """Where a label of `a` varies along batch and other dimensions (heads x channels), keep one of them."""
     shared = [d for d, letter in enumerate(first) if letter in out and letter in second and a.shape[d] > 1]
     labels = []
     for label in a.labels:
         batch = [d for d in label.dims if d in shared and b.along(second.index(first[d]))]
-        drop = [d for d in label.dims if d not in batch] if batch else [d for d in label.dims if d in shared]
+        heads = batch and tracer.settings.heads
+        drop = [d for d in label.dims if (d not in batch if heads else d in shared)]
         if len(label.dims) > 1 and 0 < len(drop) < len(label.dims):
             label = tracer.forbid(label, drop, "") or label
         labels.append(label)
@@ -126,7 +127,10 @@ def _count(tracer: Tracer, call: Call, a: Value, b: Value, first: str, second: s
 
 @rule("aten::addmm", "aten::baddbmm", "aten::addmv", "aten::addbmm")
 def addmm(tracer: Tracer, call: Call) -> Any:
-    """A product plus a third operand: as the product, then element by element."""
+    """A product plus a third operand: as the product, then element by element.
+
+    Exact for the reasons of both.
+    """
     bias, a, b = call.values
     if call.name == "aten::addbmm":
         return NotImplemented
@@ -142,7 +146,10 @@ def addmm(tracer: Tracer, call: Call) -> Any:
 
 @rule("aten::einsum")
 def einsum(tracer: Tracer, call: Call) -> Any:
-    """Two operands with an explicit result: as a product; others are locked."""
+    """Two operands with an explicit result: as a product; others are locked.
+
+    Exact for the reasons of a matrix product.
+    """
     equation, operands = str(call["equation"]).replace(" ", ""), call.values
     inputs, arrow, out = equation.partition("->")
     names = inputs.split(",")

@@ -15,6 +15,9 @@ from autoprune.graph.tracer import Tracer
 from autoprune.graph.unionfind import Ids
 from autoprune.graph.values import Label, Value
 
+_SOME = "some of these positions are looked up"
+_SHUFFLED = "shuffled: the model's own forward may not follow, the rewritten graph does"
+
 
 def moved(call: Call, move: Callable[[Ids], Ids], labels: Sequence[Label] | None = None) -> Value:
     """The result with every label's ids moved as the elements are."""
@@ -24,39 +27,57 @@ def moved(call: Call, move: Callable[[Ids], Ids], labels: Sequence[Label] | None
 
 @rule("aten::permute")
 def permute(tracer: Tracer, call: Call) -> Value:
-    """Another order of the dimensions."""
+    """Another order of the dimensions.
+
+    Exact because the units move as the elements do.
+    """
     return moved(call, lambda ids: ids.transpose(call["dims"]))
 
 
 @rule("aten::transpose", "aten::transpose_", "aten::swapaxes", "aten::swapdims")
 def transpose(tracer: Tracer, call: Call) -> Value:
-    """Two dimensions change places."""
+    """Two dimensions change places.
+
+    Exact because the units move as the elements do.
+    """
     a, b = (call[name] for name in list(call.arguments)[1:3])
     return moved(call, lambda ids: ids.swapaxes(a, b) if ids.ndim else ids)
 
 
 @rule("aten::t", "aten::numpy_T", "aten::mT", "aten::adjoint")
 def matrix_transpose(tracer: Tracer, call: Call) -> Value:
-    """The last two dimensions change places."""
+    """The last two dimensions change places.
+
+    Exact because the units move as the elements do.
+    """
     return moved(call, lambda ids: ids.swapaxes(-1, -2) if ids.ndim > 1 else ids)
 
 
 @rule("aten::movedim", "aten::moveaxis")
 def movedim(tracer: Tracer, call: Call) -> Value:
-    """Dimensions move to other places."""
+    """Dimensions move to other places.
+
+    Exact because the units move as the elements do.
+    """
     return moved(call, lambda ids: np.moveaxis(ids, call["source"], call["destination"]))
 
 
 @rule("aten::expand", "aten::broadcast_to")
 def expand(tracer: Tracer, call: Call) -> Value:
-    """Repeats along dimensions of size 1; what is repeated to a constant size is not labeled there."""
+    """Repeats along dimensions of size 1; what is repeated to a constant size is not labeled there.
+
+    Exact because the copies are equal, and a dimension of size 1 has no unit to remove.
+    """
     ndim = call.output.ndim
     return moved(call, lambda ids: align(ids, ndim))
 
 
 @rule("aten::expand_as")
 def expand_as(tracer: Tracer, call: Call) -> Value:
-    """Repeats along dimensions of size 1, to the size that the other operand has there."""
+    """Repeats along dimensions of size 1, to the size that the other operand has there.
+
+    Exact because the units of the other operand's dimension are removed along with it.
+    """
     out = call.output
     labels = [Label(entry.ids, entry.zeros.get(0, False)) for entry in merge(tracer, call.values, out.shape)]
     return replace(out, labels=tuple(labels))
@@ -64,7 +85,10 @@ def expand_as(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::repeat", "aten::tile")
 def repeat(tracer: Tracer, call: Call) -> Value:
-    """Copies one after the other; all copies of a channel are one unit."""
+    """Copies one after the other; all copies of a channel are one unit.
+
+    Exact because all copies stay or go together, in the same order.
+    """
     x = call.input
     times = list(call.get("repeats", call.get("dims")))
     times = [1] * (x.ndim - len(times)) + times
@@ -78,7 +102,10 @@ def _copies(ids: Ids, times: list[int]) -> Ids:
 
 @rule("aten::repeat_interleave")
 def repeat_interleave(tracer: Tracer, call: Call) -> Any:
-    """Copies side by side; all copies of a channel are one unit."""
+    """Copies side by side; all copies of a channel are one unit.
+
+    Exact because all copies stay or go together, in the same order.
+    """
     x, count, dim = call.input, call.get("repeats"), call.get("dim")
     if not isinstance(count, int) or dim is None:
         return NotImplemented
@@ -87,13 +114,19 @@ def repeat_interleave(tracer: Tracer, call: Call) -> Any:
 
 @rule("aten::flip")
 def flip(tracer: Tracer, call: Call) -> Value:
-    """Backwards; what stays is in the same order backwards."""
+    """Backwards; what stays is in the same order backwards.
+
+    Exact because the units move as the elements do.
+    """
     return moved(call, lambda ids: np.flip(ids, call["dims"]))
 
 
 @rule("aten::roll")
 def roll(tracer: Tracer, call: Call) -> Value:
-    """A cyclic shift by a constant: locked along the shifted dimensions, others pass."""
+    """A cyclic shift by a constant: locked along the shifted dimensions, others pass.
+
+    Exact because along the other dimensions every slice is shifted by itself.
+    """
     x = call.input
     dims = [d % x.ndim for d in call["dims"]] or list(range(x.ndim))
     labels = lock_along(tracer, x, dims, "shifted by a constant number of positions", keep=True)
@@ -105,7 +138,10 @@ def roll(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::pixel_shuffle")
 def pixel_shuffle(tracer: Tracer, call: Call) -> Value:
-    """Channels (c, r, r) become pixels: the r * r channels of one output channel are one unit."""
+    """Channels (c, r, r) become pixels: the r * r channels of one output channel are one unit.
+
+    Exact because all pixels of an output channel stay or go together.
+    """
     x, square = call.input, int(call["upscale_factor"]) ** 2
     channel = x.ndim - 3
     labels = list(lock_along(tracer, x, (x.ndim - 2, x.ndim - 1), f"{call.name} runs over this dimension"))
@@ -123,7 +159,10 @@ def pixel_shuffle(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::pixel_unshuffle")
 def pixel_unshuffle(tracer: Tracer, call: Call) -> Value:
-    """Pixels become channels: the r * r channels that one channel becomes are one unit."""
+    """Pixels become channels: the r * r channels that one channel becomes are one unit.
+
+    Exact because all channels that one channel becomes stay or go together.
+    """
     x, square = call.input, int(call["downscale_factor"]) ** 2
     labels = lock_along(tracer, x, (x.ndim - 2, x.ndim - 1), f"{call.name} runs over this dimension")
     channel = x.ndim - 3
@@ -132,7 +171,10 @@ def pixel_unshuffle(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::channel_shuffle", "aten::native_channel_shuffle")
 def channel_shuffle(tracer: Tracer, call: Call) -> Value:
-    """Channels (groups, c) become (c, groups); a unit is one position in every group."""
+    """Channels (groups, c) become (c, groups); a unit is one position in every group.
+
+    Exact because all groups stay equally long, so that the shuffle is the same on what stays.
+    """
     x, groups = call.input, int(call["groups"])
     shape = (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
     labels = []
@@ -145,9 +187,32 @@ def channel_shuffle(tracer: Tracer, call: Call) -> Value:
     return replace(call.output, labels=tuple(labels))
 
 
+@rule("python::reorder")
+def reorder(tracer: Tracer, call: Call) -> Value:
+    """A shuffle in a graph to be rewritten: a list of positions along one dimension, which keep their units.
+
+    Exact because the rewritten graph lists, in the dense network's order, the positions that stay; so the
+    parts of a shuffle need not stay equally long.
+    """
+    dim, order = int(call["dim"]), call["order"]
+    tracer.note(call.input.along(dim), _SHUFFLED)
+    labels = []
+    for label in call.input.labels:
+        if len(set(order)) < call.input.shape[dim] and dim in label.dims:
+            if len(label.dims) > 1:
+                label = tracer.forbid(label, (dim,), _SOME) or label
+            else:
+                tracer.keep_one(label.ids.ravel()[order], _SOME)
+        labels.append(label)
+    return moved(call, lambda ids: ids.take(order, dim) if ids.shape[dim] > 1 else ids, labels)
+
+
 @rule("aten::im2col")
 def im2col(tracer: Tracer, call: Call) -> Value:
-    """Patches: the kernel positions of one channel lie side by side."""
+    """Patches: the kernel positions of one channel lie side by side.
+
+    Exact because patches are taken channel by channel.
+    """
     x, kernel = call.input, int(np.prod(call["kernel_size"]))
     labels = lock_along(tracer, x, (x.ndim - 2, x.ndim - 1), f"{call.name} runs over this dimension")
     channel = x.ndim - 3
@@ -158,7 +223,10 @@ def im2col(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::col2im")
 def col2im(tracer: Tracer, call: Call) -> Value:
-    """Patches added up: all kernel positions of one channel are one unit."""
+    """Patches added up: all kernel positions of one channel are one unit.
+
+    Exact because patches are added up channel by channel.
+    """
     x, kernel = call.input, int(np.prod(call["kernel_size"]))
     labels = list(lock_along(tracer, x, (x.ndim - 1,), f"{call.name} runs over this dimension"))
     channel = x.ndim - 2
@@ -173,7 +241,10 @@ def col2im(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::unfold")
 def unfold(tracer: Tracer, call: Call) -> Value:
-    """Windows along one dimension: locked there, others pass."""
+    """Windows along one dimension: locked there, others pass.
+
+    Exact because along the other dimensions every slice is cut by itself.
+    """
     x = call.input
     labels = lock_along(tracer, x, (int(call["dimension"]) % x.ndim,), "cut into windows")
     return moved(call, lambda ids: ids[..., None], labels)
@@ -181,7 +252,10 @@ def unfold(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::tril", "aten::triu")
 def triangle(tracer: Tracer, call: Call) -> Value:
-    """Zeros above or below a diagonal: locked along the last two dimensions, others pass."""
+    """Zeros above or below a diagonal: locked along the last two dimensions, others pass.
+
+    Exact because along the other dimensions every matrix is handled by itself.
+    """
     x = call.input
     labels = lock_along(tracer, x, (x.ndim - 2, x.ndim - 1), f"{call.name} over these positions", keep=True)
     return replace(call.output, labels=labels)
@@ -189,7 +263,10 @@ def triangle(tracer: Tracer, call: Call) -> Value:
 
 @rule("aten::index", "aten::_unsafe_index")
 def index(tracer: Tracer, call: Call) -> Any:
-    """Looked up by index tensors: locked along the indexed dimensions, others pass."""
+    """Looked up by index tensors: locked along the indexed dimensions, others pass.
+
+    Exact because along the other dimensions every slice is looked up by itself.
+    """
     x, out = call.input, call.output
     indices = list(call["indices"])
     if any(i is not None and i.labels for i in indices):
@@ -216,7 +293,10 @@ def _is_integer(value: Value) -> bool:
 
 @rule("aten::index_select", "aten::gather", "aten::take_along_dim")
 def index_select(tracer: Tracer, call: Call) -> Any:
-    """Looked up along one dimension: locked there; others pass if the index is one-dimensional."""
+    """Looked up along one dimension: locked there; others pass if the index is one-dimensional.
+
+    Exact because along the other dimensions every slice is looked up by itself.
+    """
     x = call.input
     if call.name != "aten::index_select" or call["index"].labels:
         return NotImplemented
@@ -226,7 +306,10 @@ def index_select(tracer: Tracer, call: Call) -> Any:
 
 @rule("aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::new_empty")
 def new(tracer: Tracer, call: Call) -> Value:
-    """A new tensor of constant size; the operand only lends its type and device."""
+    """A new tensor of constant size; the operand only lends its type and device.
+
+    Exact because the result does not depend on the operand's elements; whatever meets it is locked.
+    """
     return replace(call.output, origin="a tensor of constant size")
 
 
@@ -234,7 +317,10 @@ def new(tracer: Tracer, call: Call) -> Value:
     "aten::_assert_tensor_metadata", "aten::sym_size", "aten::sym_numel", "aten::_assert_async", "aten::size"
 )
 def look(tracer: Tracer, call: Call) -> object:
-    """Looks at the operand's type or size only."""
+    """Looks at the operand's type or size only.
+
+    Exact because nothing of the operand's elements goes into the result.
+    """
     return call.result
 
 
@@ -243,7 +329,10 @@ def look(tracer: Tracer, call: Call) -> object:
     "aten::replication_pad1d", "aten::replication_pad2d", "aten::replication_pad3d", "aten::reflection_pad3d"
 )
 def pad(tracer: Tracer, call: Call) -> Value:
-    """Unlabeled dimensions may be padded; a labeled one is locked, as nothing produces what is added."""
+    """Unlabeled dimensions may be padded; a labeled one is locked, as nothing produces what is added.
+
+    Exact because padding other dimensions leaves every channel by itself.
+    """
     x = call.input
     amounts = list(call.get("pad", call.get("padding")))
     padded = {x.ndim - 1 - i // 2 for i, amount in enumerate(amounts) if amount}

@@ -46,7 +46,8 @@ def per_channel_norm(tracer: Tracer, call: Call) -> Any:
 def layer_norm(tracer: Tracer, call: Call) -> Any:
     """Layer and RMS normalization: inexact along the normalized dimensions, all others pass.
 
-    Removing a channel that is normalized over changes the statistics of those that stay.
+    Inexact because removing a channel changes the statistics of those that stay; along the other dimensions
+    exact, because every position is normalized by itself.
     """
     x = call["input"]
     start = x.ndim - len(call["normalized_shape"])

@@ -51,7 +51,10 @@ def summation(tracer: Tracer, call: Call) -> Any:
 
 @rule(*_REDUCTIONS)
 def reduction(tracer: Tracer, call: Call) -> Any:
-    """Means, extrema and the like: labels along the reduced dimensions are locked, others pass."""
+    """Means, extrema and the like: labels along the reduced dimensions are locked, others pass.
+
+    Exact because along the other dimensions every slice is reduced by itself.
+    """
     x = call.input
     if len(call.values) > 1:  # max(x, y)
         return pointwise(tracer, call)
@@ -61,7 +64,10 @@ def reduction(tracer: Tracer, call: Call) -> Any:
 
 @rule(*_MIXERS)
 def mixer(tracer: Tracer, call: Call) -> Any:
-    """Softmax, cumulative sums, sorting: labels along that dimension are locked, others pass."""
+    """Softmax, cumulative sums, sorting: labels along that dimension are locked, others pass.
+
+    Exact because along the other dimensions every slice is handled by itself.
+    """
     x = call.input
     dims = reduced_dims(call, x.ndim) if "dim" in call.arguments else (x.ndim - 1,)
     return _spread(call, lock_along(tracer, x, dims, f"{call.name} over these channels", keep=True))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from autoprune.graph.call import Call
-from autoprune.graph.registry import rule
+from autoprune.graph.registry import aten, rule
 from autoprune.graph.tracer import Tracer
 from autoprune.graph.unionfind import Ids
 from autoprune.graph.values import Label, Value
@@ -13,16 +13,15 @@ from autoprune.graph.values import Label, Value
 _WHOLE = "a single unit would be the whole dimension"
 
 
-@rule(
-    "aten::view",
-    "aten::reshape",
-    "aten::_unsafe_view",
-    "aten::view_as",
-    "aten::reshape_as",
-    "aten::_reshape_alias",
+VIEWS = aten(
+    """
+    view reshape _unsafe_view view_as reshape_as _reshape_alias flatten unflatten squeeze unsqueeze ravel
+    squeeze_ unsqueeze_
+    """
 )
-@rule("aten::flatten", "aten::unflatten", "aten::squeeze", "aten::unsqueeze", "aten::ravel")
-@rule("aten::squeeze_", "aten::unsqueeze_")
+
+
+@rule(*VIEWS)
 def view(tracer: Tracer, call: Call) -> Value:
     """The ids are viewed as the elements are; where a dimension is split, units keep one of the parts.
 
@@ -35,21 +34,26 @@ def view(tracer: Tracer, call: Call) -> Value:
 
 
 def reshape(tracer: Tracer, label: Label, before: tuple[int, ...], after: tuple[int, ...]) -> Label | None:
-    """Carry a label through a view; ids are expanded only inside the dimensions that it merges or splits."""
-    expanded, target = [1] * len(before), [1] * len(after)
-    for rows, columns in blocks(before, after):
-        if any(label.ids.shape[i] > 1 for i in rows):
-            for i in rows:
-                expanded[i] = before[i]
-            for j in columns:
-                target[j] = after[j]
-    moved = squeeze_constant(tracer, np.broadcast_to(label.ids, expanded).reshape(target))
+    """Carry a label through a view, and find along which of the new dimensions its units vary."""
+    moved = squeeze_constant(tracer, carry(label.ids, before, after))
     if moved.size == 1:
         tracer.lock(label, _WHOLE)
         return None
     if sum(size > 1 for size in moved.shape) > 1:
         tracer.pending.append(moved)
     return Label(moved, label.zero)
+
+
+def carry(ids: Ids, before: tuple[int, ...], after: tuple[int, ...]) -> Ids:
+    """View ids as the elements are; they are expanded only inside the dimensions that merge or split."""
+    expanded, target = [1] * len(before), [1] * len(after)
+    for rows, columns in blocks(before, after):
+        if any(ids.shape[i] > 1 for i in rows):
+            for i in rows:
+                expanded[i] = before[i]
+            for j in columns:
+                target[j] = after[j]
+    return np.broadcast_to(ids, expanded).reshape(target)
 
 
 def blocks(before: tuple[int, ...], after: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:

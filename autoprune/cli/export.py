@@ -1,0 +1,45 @@
+"""`autoprune export`: the result of a run as a file that other programs run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoprune.cli.options import Shapes
+
+
+def export(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="onnx, torch or safetensors.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="By default pruned.onnx or pruned.pt2 in the run."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="MODULE:CALLABLE", help="By default what the run was started with."
+        ),
+    ] = None,
+    input_shape: Shapes = None,
+) -> None:
+    """Write the pruned network of a run as a file, read it again, compare and time it.
+
+    Files of the formats onnx and torch run without autoprune and without the network's class.
+
+    Example: `autoprune export runs/r20 --to onnx`
+    """
+    from autoprune import api
+    from autoprune.cli.console import show
+    from autoprune.cli.locate import load_model
+    from autoprune.cli.shapes import example_inputs
+
+    names = {"onnx": "pruned.onnx", "torch": "pruned.pt2", "safetensors": "exported"}
+    made = api.export(
+        run_dir,
+        out or run_dir / names.get(to, to),
+        to=to,
+        example_inputs=example_inputs(input_shape, None) if input_shape else None,
+        model=None if model is None else load_model(model),
+    )
+    show([f"Written to {made}."])

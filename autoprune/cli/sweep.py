@@ -1,0 +1,81 @@
+"""`autoprune sweep`: several budgets, and what is to be had for which cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autoprune.cli.options import Data, Device, Model, Quiet, Shapes
+
+
+def sweep(
+    model: Model,
+    data: Data,
+    budgets: Annotated[
+        str,
+        typer.Option(
+            "--budgets",
+            "-b",
+            metavar="BUDGET,BUDGET,...",
+            help="One budget per point, loose ones first; join limits of one budget with '+'.",
+        ),
+    ],
+    run_dir: Annotated[
+        Path,
+        typer.Option("--run-dir", "-o", metavar="FOLDER", help="New folder: a run per budget, sweep.csv."),
+    ],
+    episodes: Annotated[
+        int, typer.Option("--episodes", "-n", metavar="N", help="Candidates to evaluate for every budget.")
+    ] = 200,
+    agent: Annotated[
+        str,
+        typer.Option("--agent", metavar="NAME", help="ddpg, surrogate, cmaes, random, greedy or uniform."),
+    ] = "ddpg",
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the front as PNG, SVG or PDF.")
+    ] = None,
+    latency_table: Annotated[
+        Path | None,
+        typer.Option("--latency-table", metavar="FILE", help="What `autoprune profile` wrote."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="The same seed gives the same search.")
+    ] = 0,
+    device: Device = None,
+    input_shape: Shapes = None,
+    quiet: Quiet = False,
+) -> None:
+    """Search several budgets, each starting from the last, and show the front of cost and score.
+
+    Example: `autoprune sweep -m models:resnet20 -d data:splits -b macs=70%,macs=50%,macs=30% -o sweep`
+    """
+    from autoprune import api
+    from autoprune.cli.console import err, show
+    from autoprune.cli.locate import load_model
+    from autoprune.cli.progress import SearchProgress
+    from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.run.sweep import CSV_NAME
+
+    network, splits = load_model(model), load_data(data)
+    with SearchProgress(err(), quiet) as progress:
+        result = api.sweep(
+            network,
+            example_inputs(input_shape, None) if input_shape else None,
+            splits,
+            [text.replace("+", ",") for text in budgets.split(",")],
+            agent=agent,
+            run_dir=run_dir,
+            episodes=episodes,
+            seed=seed,
+            device=device,
+            baselines=(),
+            latency_table=latency_table,
+            callbacks=[progress],
+            model_source=model,
+            data_source=data,
+        )
+    if plot is not None:
+        result.plot(plot)
+    drawn = f" The plot is in {plot}." if plot is not None else ""
+    lines = [f"Plans, one per point, are in {run_dir}/*/pruned; all numbers in {run_dir / CSV_NAME}.{drawn}"]
+    show([result.table(), *lines])

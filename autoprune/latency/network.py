@@ -1,0 +1,145 @@
+"""Whole networks: made for any widths, timed beside each other, and what they say about the table."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from autoprune.graph import PruneGraph
+from autoprune.graph.export import unwrap
+from autoprune.latency.backends import prepare
+from autoprune.latency.clock import Clock, interleaved_ms, pinned
+from autoprune.latency.cost import LatencyCost
+from autoprune.latency.target import Target
+from autoprune.surgery.changes import Surgery
+from autoprune.surgery.slicer import Slicer
+from autoprune.train.evaluate import inference
+
+SHARES = (0.8, 0.6, 0.35, 0.1)
+"""Shares of the widths of the networks beside the dense one that are anchors."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What timing a whole pruned network beside the dense one gave.
+
+    Attributes:
+        dense_ms: Median of the dense network.
+        found_ms: Median of the pruned one.
+        predicted_ms: What the table said of it.
+        limit_ms: The most that the budget allows, on the scale of `found_ms`; None without such a limit.
+        factor: The factor of the table in the end.
+        rounds: How often the bias of the table was corrected.
+        note: What a reader must know, for example that the table is of another machine.
+    """
+
+    dense_ms: float
+    found_ms: float
+    predicted_ms: float
+    limit_ms: float | None = None
+    factor: float = 1.0
+    rounds: int = 0
+    note: str = ""
+
+    @property
+    def error(self) -> float:
+        """Relative error of the prediction: positive if it was too slow."""
+        return self.predicted_ms / self.found_ms - 1
+
+    @property
+    def speedup(self) -> float:
+        """Dense time by pruned time."""
+        return self.dense_ms / self.found_ms
+
+    @property
+    def holds(self) -> bool:
+        """Whether the measured time is within the budget."""
+        return self.limit_ms is None or self.found_ms <= self.limit_ms
+
+    def __str__(self) -> str:
+        parts = [
+            f"measured {self.found_ms:.3f} ms against {self.dense_ms:.3f} ms dense "
+            f"({100 * self.found_ms / self.dense_ms:.1f}%, {self.speedup:.2f}x)",
+            f"predicted {self.predicted_ms:.3f} ms (error {100 * self.error:+.1f}%)",
+        ]
+        if self.limit_ms is not None:
+            parts.append(f"limit {self.limit_ms:.3f} ms {'holds' if self.holds else 'DOES NOT HOLD'}")
+        if self.rounds:
+            parts.append(f"the table's bias was corrected {self.rounds} times, factor {self.factor:.3f}")
+        return "; ".join([*parts, *([self.note] if self.note else [])])
+
+
+def candidate(model: nn.Module, graph: PruneGraph, widths: Mapping[str, int]) -> nn.Module:
+    """A network of these widths in evaluation mode: right in shape, with the first units of every group."""
+    keep = {name: range(width) for name, width in graph.widths(widths).items()}
+    if graph.rewriter is not None:
+        return graph.rewriter(keep).eval()
+    network = unwrap(model)
+    changed = Surgery(graph, network)(keep)
+    return Slicer(network)(changed.slices, changed.modules).eval()
+
+
+def time_networks(
+    networks: Sequence[nn.Module],
+    example_inputs: Any,
+    target: Target,
+    *,
+    rounds: int = 30,
+    warmup: int = 5,
+    clock: Clock = time.perf_counter,
+) -> list[float]:
+    """Median milliseconds of one forward pass of each, interleaved, with the target's backend and threads.
+
+    Args:
+        networks: Any modules; their modes are restored.
+        example_inputs: What each is run on.
+        target: Backend and threads.
+        rounds: Timed passes of each.
+        warmup: Passes before.
+        clock: What tells the time.
+
+    Raises:
+        ArgumentError: The backend is not installed.
+        ModelError: The backend refuses a network.
+    """
+    from contextlib import ExitStack
+
+    with pinned(target.threads), ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(inference(network))
+        runs = [prepare(target.backend, network, example_inputs, target.threads) for network in networks]
+        return interleaved_ms(runs, rounds=rounds, warmup=warmup, clock=clock)
+
+
+def anchored(
+    cost: LatencyCost,
+    model: nn.Module,
+    graph: PruneGraph,
+    example_inputs: Any,
+    target: Target,
+    *,
+    rounds: int = 30,
+) -> list[float]:
+    """Time whole networks of several widths, the dense one first, and make them the anchors of a cost.
+
+    Args:
+        cost: Gets the anchors.
+        model: The dense network.
+        graph: Its groups.
+        example_inputs: What the networks are run on.
+        target: Backend and threads.
+        rounds: Timed passes of each, interleaved.
+
+    Returns:
+        The measured milliseconds.
+    """
+    sizes = np.array([group.size for group in graph.prunable], np.int64)
+    names = [group.name for group in graph.prunable]
+    vectors = [sizes, *(np.maximum(1, (share * sizes).astype(np.int64)) for share in SHARES)]
+    smaller = [candidate(model, graph, dict(zip(names, v.tolist(), strict=True))) for v in vectors[1:]]
+    times = time_networks([unwrap(model), *smaller], example_inputs, target, rounds=rounds)
+    cost.anchors = tuple(zip((float(cost.raw(v)) for v in vectors), times, strict=True))
+    return times

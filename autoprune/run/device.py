@@ -1,0 +1,295 @@
+"""Costs that a device feels, for one search: which are counted, and whether the measured latency holds."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+from torch import nn
+
+from autoprune.budget import Budget, Cost
+from autoprune.budget.memory import MemoryCost
+from autoprune.budget.size import SizeCost
+from autoprune.files import StrPath, write_text
+from autoprune.graph import PruneGraph, Traced, trace_program
+from autoprune.graph.tracer import Settings as Tracing
+from autoprune.latency import LatencyCost, LatencyTable, Timed, anchored, candidate, complete, segments_of
+from autoprune.latency.network import time_networks
+from autoprune.latency.profile import measure, requests_of, target_of
+from autoprune.latency.stored import read
+
+if TYPE_CHECKING:
+    from autoprune.agents import Episode
+    from autoprune.run.directory import RunDirectory
+    from autoprune.run.problem import Problem
+    from autoprune.run.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 4
+"""How often a table may be corrected before the search gives up."""
+
+MARGIN = 1.01
+"""What a corrected table adds, against the noise of the next measurement."""
+
+TABLE_NAME, BIAS_NAME = "latency_table.json", "latency.json"
+
+
+class Bias(BaseModel):
+    """What whole networks taught about a table, as a run directory keeps it.
+
+    Attributes:
+        anchors: Sums of layers and measured milliseconds of whole networks.
+        correction: What the candidates' times are multiplied by since a measurement broke the budget.
+        rounds: How often that happened.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    anchors: tuple[tuple[float, PositiveFloat], ...]
+    correction: PositiveFloat = 1.0
+    rounds: int = 0
+
+
+@dataclass(frozen=True)
+class LatencyChoice:
+    """Which latency table a search uses.
+
+    Attributes:
+        table: The table or its file; None measures one where the budget limits the latency.
+        allow_foreign: Accept a table of another machine, thread count or library version.
+    """
+
+    table: "LatencyTable | StrPath | None" = None
+    allow_foreign: bool = False
+
+
+class Device:
+    """The device costs of one search.
+
+    Args:
+        choice: The latency table.
+        budget: Says which costs are needed.
+        directory: Where the table and its bias are kept, so that a resumed search has the same; or None.
+        stage: Told when layers are measured.
+    """
+
+    def __init__(
+        self,
+        choice: LatencyChoice,
+        budget: Budget,
+        directory: "RunDirectory | None",
+        stage: Callable[[str], None],
+    ) -> None:
+        self._choice, self._names, self._directory, self._stage = choice, budget.names, directory, stage
+        self._latency: _Latency | None = None
+
+    def costs(self, graph: PruneGraph) -> dict[str, Cost]:
+        """The costs that the budget names beside MACs and parameters; latency also where a table is given.
+
+        Raises:
+            ArgumentError: A table of another target, or one that lacks a layer and cannot be completed.
+            ModelError: The network cannot be cut into layers.
+        """
+        found: dict[str, Cost] = {}
+        timed = "latency" in self._names or self._choice.table is not None
+        traced = _traced(graph) if timed or "memory" in self._names else None
+        if "size" in self._names:
+            found["size"] = SizeCost(graph)
+        if traced is not None and "memory" in self._names:
+            found["memory"] = MemoryCost(traced, graph)
+        if traced is not None and timed:
+            self._stage("profile")
+            self._latency = _Latency(self._choice, graph, traced, self._directory)
+            found["latency"] = self._latency.cost
+        return found
+
+    def resume(self) -> None:
+        """Take up the correction of an earlier part of the run.
+
+        To be called once the budget is bound: its limits stay those of the start of the run.
+        """
+        if self._latency is not None:
+            self._latency.resume()
+
+    def save(self) -> None:
+        """Keep table and bias in the run directory.
+
+        Raises:
+            RunError: They cannot be written.
+        """
+        if self._latency is not None:
+            self._latency.save()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the result must know of the latency."""
+        return () if self._latency is None else tuple(self._latency.remarks)
+
+    def settle(
+        self,
+        problem: "Problem",
+        recorder: "Recorder",
+        best: "Episode",
+        episodes: int,
+        go_on: Callable[[int], None],
+    ) -> "tuple[Episode, Timed | None]":
+        """Time the best candidate; while it breaks the budget, correct the table and search on.
+
+        Args:
+            problem: The problem.
+            recorder: The history.
+            best: The best episode so far.
+            episodes: Of the whole search; every further round has a quarter of it.
+            go_on: Runs so many further episodes.
+
+        Returns:
+            The best episode that keeps the budget as far as that is known, and its times, which say whether
+            the budget holds; no times without a latency, or where the table is of another target.
+        """
+        if self._latency is None:
+            return best, None
+        best = _best(problem, recorder) or best
+        timed = self._latency.time(problem, best)
+        while timed is not None and not timed.holds and self._latency.rounds < ROUNDS:
+            undo = self._latency.correct(problem, timed)
+            before = len(recorder.history)
+            go_on(ceil(episodes / 4))
+            following = _best(problem, recorder)
+            if following is None or len(recorder.history) == before:  # out of reach, or stopped
+                undo()
+                break
+            best = following
+            timed = self._latency.time(problem, best)
+        if timed is not None and not timed.holds:
+            logger.warning("the measured latency breaks the budget: %s", timed)
+        return best, timed
+
+
+class _Latency:
+    """The latency of one search: its table, what whole networks taught about it, and the measurements."""
+
+    def __init__(
+        self,
+        choice: LatencyChoice,
+        graph: PruneGraph,
+        traced: Traced,
+        directory: "RunDirectory | None",
+    ) -> None:
+        self._graph, self._directory = graph, directory
+        self.rounds, self.remarks = 0, list[str]()
+        self._stored = self._read_bias()
+        segments = segments_of(traced, graph)
+        self._table = self._find(choice, segments)
+        allowed = choice.allow_foreign or self._stored is not None
+        self._foreign = self._table.check_target(allow_foreign=allowed)
+        if self._foreign:
+            self.remarks.append(
+                f"the latency table is of another target ({'; '.join(self._foreign)}): nothing was timed here"
+            )
+        if missing := self._table.missing(segments):
+            self.remarks.append(f"{len(missing)} layers were not in the latency table and were measured now")
+            self._table = complete(self._table, segments)
+        self.cost = LatencyCost(segments, self._table)
+        if self._stored is not None:
+            self.cost.anchors = self._stored.anchors
+        elif not self._foreign:
+            anchored(self.cost, _model(graph), graph, graph.inputs, self._table.target)
+
+    def _find(self, choice: LatencyChoice, segments: Any) -> LatencyTable:
+        kept = None if self._directory is None else self._directory.path / TABLE_NAME
+        if kept is not None and kept.exists():
+            return LatencyTable.load(kept)
+        if isinstance(choice.table, LatencyTable):
+            return choice.table
+        if choice.table is not None:
+            return LatencyTable.load(choice.table)
+        target = target_of(self._graph.inputs, _model(self._graph), "eager")
+        return measure(requests_of(segments, target))
+
+    def resume(self) -> None:
+        if self._stored is not None:
+            self.rounds = self._stored.rounds
+            self._scale(self._stored.correction)
+
+    def time(self, problem: "Problem", best: "Episode") -> Timed | None:
+        """Time a candidate beside the dense network; None where the table is of another target."""
+        if self._foreign:
+            return None
+        found = candidate(_model(self._graph), self._graph, best.widths)
+        predicted = float(self.cost(problem.task.vector(best.widths)))
+        dense_ms, found_ms = time_networks(
+            [_model(self._graph), found], self._graph.inputs, self._table.target
+        )
+        return Timed(
+            dense_ms=dense_ms,
+            found_ms=found_ms,
+            predicted_ms=predicted,
+            limit_ms=_limit(problem, dense_ms),
+            factor=self.cost.factor,
+            rounds=self.rounds,
+        )
+
+    def correct(self, problem: "Problem", timed: Timed) -> Callable[[], None]:
+        """Raise all predicted times so far that this measurement would have been foreseen.
+
+        Returns:
+            What takes it back.
+        """
+        assert timed.limit_ms is not None
+        limit = problem.task.budget.limits["latency"]
+        measured = timed.found_ms / timed.limit_ms * limit
+        before = self.cost.factor
+        self.rounds += 1
+        self._scale(self.cost.factor * max(1.0, measured / timed.predicted_ms) * MARGIN)
+        self.save()
+        logger.info("the latency table was off: times are multiplied by %.3f", self.cost.factor)
+        return partial(self._scale, before)
+
+    def _scale(self, correction: float) -> None:
+        self.cost.factor = correction
+
+    def _read_bias(self) -> Bias | None:
+        path = None if self._directory is None else self._directory.path / BIAS_NAME
+        return read(Bias, path, "the run's latency record") if path is not None and path.exists() else None
+
+    def save(self) -> None:
+        if self._directory is None:
+            return
+        bias = Bias(anchors=self.cost.anchors, correction=self.cost.factor, rounds=self.rounds)
+        with self._directory.writing():
+            self._table.save(self._directory.path / TABLE_NAME)
+            write_text(self._directory.path / BIAS_NAME, bias.model_dump_json(indent=1) + "\n")
+
+
+def _traced(graph: PruneGraph) -> Traced:
+    """What every value of the exported graph is, with the groups of `graph`."""
+    if graph.rewriter is not None:
+        return graph.rewriter.traced
+    return trace_program(_model(graph), graph.inputs, Tracing(inexact=graph.inexact))
+
+
+def _model(graph: PruneGraph) -> nn.Module:
+    assert graph.model is not None
+    return graph.model
+
+
+def _best(problem: "Problem", recorder: "Recorder") -> "Episode | None":
+    """The best finished episode that keeps the budget as its costs are known now."""
+    task = problem.task
+    rows = np.array([task.vector(episode.widths) for episode in recorder.history])
+    holds = task.budget.holds(rows).tolist() if len(rows) else []
+    kept = [episode for episode, holding in zip(recorder.history, holds, strict=True) if holding]
+    return max(kept, key=lambda episode: episode.reward, default=None)
+
+
+def _limit(problem: "Problem", dense_ms: float) -> float | None:
+    """The limit in milliseconds, a relative one of the dense time that was just measured."""
+    for limit in problem.task.budget.asked:
+        if limit.name == "latency":
+            return limit.absolute(dense_ms)
+    return None

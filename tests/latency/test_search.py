@@ -1,0 +1,117 @@
+"""Searches under budgets that a device feels, on a real tiny network, real measurements included."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import autoprune
+from autoprune.errors import ArgumentError, BudgetError
+from autoprune.graph import trace_program
+from autoprune.latency import LatencyTable, Target, Timed, requests_of, segments_of
+from autoprune.run import device
+from tests.api.problem import QUICK, data, network
+
+EXAMPLE = torch.zeros(8, 1, 8, 8)
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
+    """Times that are the work of a layer, and whole networks that teach nothing else."""
+    monkeypatch.setattr(device, "anchored", lambda *args, **rest: [])
+    requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=4)
+    layers = [(w.template, {at: 1e-5 * w.template.work(at) for at in w.points}) for w in requests.layers]
+    return LatencyTable.of(requests.target, layers)
+
+
+def search(budget: str, **changes: Any) -> Any:
+    return autoprune.search(network(), EXAMPLE, data(), budget, **QUICK | {"baselines": ()} | changes)
+
+
+def timing(monkeypatch: pytest.MonkeyPatch, times: list[tuple[float, float]]) -> list[float]:
+    """Whole networks take what `times` says, the last one again and again."""
+    seen: list[float] = []
+
+    def fake(networks: Any, inputs: Any, target: Any, **rest: Any) -> list[float]:
+        dense, found = times[min(len(seen), len(times) - 1)]
+        seen.append(found)
+        return [dense, found]
+
+    monkeypatch.setattr(device, "time_networks", fake)
+    return seen
+
+
+def test_size_and_memory_are_kept(tmp_path: Path) -> None:
+    result = search("size=60%,memory=80%,params=70%", run_dir=tmp_path / "run")
+    weights = tmp_path / "run" / "pruned" / "weights.safetensors"
+    assert weights.stat().st_size == result.found.costs["size"] <= result.limits["size"]
+    assert result.found.costs["memory"] <= result.limits["memory"]
+    again = autoprune.resume(tmp_path / "run", model=network(), data=data())
+    assert again.found.costs == result.found.costs and again.timed is None
+
+
+def test_latency_is_timed_at_the_end(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    timing(monkeypatch, [(2.0, 1.0)])
+    result = search("latency=90%", latency_table=table)
+    assert result.found.costs["latency"] <= result.limits["latency"]
+    assert isinstance(result.timed, Timed) and result.timed.holds and result.timed.rounds == 0
+    assert (result.timed.dense_ms, result.timed.found_ms, result.timed.limit_ms) == (2.0, 1.0, 1.8)
+    assert "measured 1.000 ms against 2.000 ms dense (50.0%, 2.00x)" in result.summary()
+    assert len(result.history) == QUICK["episodes"]
+
+
+def test_a_broken_latency_corrects_the_table_and_goes_on(
+    table: LatencyTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    timing(monkeypatch, [(2.0, 1.85), (2.0, 1.7)])
+    result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run")
+    assert result.timed.holds and result.timed.rounds == 1
+    assert len(result.history) == QUICK["episodes"] + 2 and not result.stopped
+    assert result.best.number >= 0
+    assert result.found.costs["latency"] <= result.limits["latency"]
+    assert "corrected 1 times" in result.summary()
+    timing(monkeypatch, [(2.0, 1.7)])
+    again = autoprune.resume(tmp_path / "run", model=network(), data=data())
+    assert again.limits == result.limits and again.timed.rounds == 1
+    assert again.best.widths == result.best.widths and again.found.costs == result.found.costs
+
+
+def test_gives_up_after_some_rounds_and_says_so(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    timing(monkeypatch, [(2.0, 1.81)])
+    result = search("latency=90%", latency_table=table)
+    assert not result.timed.holds and result.timed.rounds <= device.ROUNDS
+    assert "DOES NOT HOLD" in result.summary()
+
+
+def test_agents_of_one_episode_go_on_too(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    timing(monkeypatch, [(2.0, 1.85), (2.0, 1.7)])
+    result = search("latency=90%", latency_table=table, agent="uniform")
+    assert result.timed.holds and len(result.history) == 2 and result.best.number == 1
+
+
+def test_a_table_of_another_target_is_refused_or_noted(table: LatencyTable, tmp_path: Path) -> None:
+    text_path = tmp_path / "table.json"
+    table.save(text_path)
+    text = text_path.read_text()
+    text_path.write_text(re.sub(r'"machine": "[^"]*"', '"machine": "elsewhere"', text))
+    with pytest.raises(ArgumentError, match="must be measured on this machine.*machine: elsewhere against"):
+        search("latency=90%", latency_table=text_path)
+    result = search("latency=90%", latency_table=text_path, allow_foreign_table=True)
+    assert result.timed is None and "nothing was timed here" in result.summary()
+    text_path.write_text(re.sub(r'"layers": \[\n.*?\},\n', '"layers": [\n', text_path.read_text(), count=1))
+    with pytest.raises(ArgumentError, match="layers? are missing|1 are missing.*cannot be measured here"):
+        search("latency=90%", latency_table=text_path, allow_foreign_table=True)
+
+
+def test_missing_layers_are_measured_now(table: LatencyTable) -> None:
+    part = LatencyTable(table.target, dict(list(table.layers.items())[1:]))
+    result = search("macs=50%", latency_table=part)
+    assert "1 layers were not in the latency table and were measured now" in result.summary()
+    assert result.timed.limit_ms is None and result.timed.found_ms > 0
+
+
+def test_an_infeasible_combination_names_what_binds(table: LatencyTable) -> None:
+    with pytest.raises(BudgetError, match="cannot be met.*size is still .* bytes|size is still"):
+        search("latency=100%,size=10%", latency_table=table, lower=0.5)
