@@ -26,7 +26,8 @@ class DDPGSettings:
         imitation_steps: Updates of the actor per round towards the best candidates known.
         elites: How many candidates are imitated.
         kept_rounds: Rounds of free episodes that the replay memory holds.
-        optimism: Standard deviations of the surrogate by which a candidate's log loss is believed lower.
+        optimism: Standard deviations of the surrogate by which a candidate's log loss is believed lower,
+            times log2(1 + episodes / groups).
         hidden: Hidden layers of actor and critic (AMC).
         actor_rate: Learning rate of the actor (AMC).
         critic_rate: Learning rate of the critic (AMC).
@@ -48,7 +49,7 @@ class DDPGSettings:
     imitation_steps: int = 20
     elites: int = 5
     kept_rounds: int = 10
-    optimism: float = 2.0
+    optimism: float = 0.6
     hidden: tuple[int, ...] = (300, 300)
     actor_rate: float = 1e-4
     critic_rate: float = 1e-3

@@ -95,7 +95,8 @@ def fit_surrogate(
         task: The problem.
         vectors: Evaluated candidates, shape (k, n), k at least 1.
         rewards: Their rewards, shape (k,).
-        optimism: Weight of the standard deviation.
+        optimism: The weight of the standard deviation is this times log2(1 + k / n): it grows with the number
+            of candidates, as in Srinivas et al. 2010 (arXiv:0912.3995), the slower the more groups there are.
         rng: Perturbs the weights.
     """
     chosen = _chosen(rewards)
@@ -105,7 +106,9 @@ def fit_surrogate(
         weights = weights * np.exp(_SPREAD * rng.standard_normal(len(weights)))
         return Additive(task, weights, float(losses.mean()))
     return Optimistic(
-        Additive(task, weights, float(losses.mean())), ProcessModel(task, vectors, losses), optimism
+        Additive(task, weights, float(losses.mean())),
+        ProcessModel(task, vectors, losses),
+        optimism * float(np.log2(1 + len(rewards) / vectors.shape[1])),
     )
 
 
