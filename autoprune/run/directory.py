@@ -19,6 +19,9 @@ Record = TypeVar("Record", bound=BaseModel)
 
 INPUTS_NAME = "example_inputs.safetensors"
 JOURNAL_NAME = "optuna.journal"
+_JOURNAL_LOCK = f"{JOURNAL_NAME}.lock"
+"""How the names of Optuna's locks of the journal begin."""
+
 STARTED = (LOCK_NAME, INPUTS_NAME, JOURNAL_NAME)
 """What a search that ended before its first episode may leave, and the next one may replace."""
 
@@ -150,7 +153,9 @@ def opened(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
 def _started(name: str) -> bool:
     """Whether a search that was killed at its start may have left this file, half written or whole."""
     halves = (f".{whole}." for whole in (*STARTED, "config.json"))
-    return name in STARTED or (name.endswith(".tmp") and name.startswith(tuple(halves)))
+    if name in STARTED or name.startswith(_JOURNAL_LOCK):
+        return True
+    return name.endswith(".tmp") and name.startswith(tuple(halves))
 
 
 def _refuse_used(directory: RunDirectory) -> None:
@@ -172,7 +177,7 @@ def _refuse_used(directory: RunDirectory) -> None:
 
 def _tidy(path: Path, made: bool) -> None:
     with suppress(OSError):
-        for name in STARTED:
-            (path / name).unlink(missing_ok=True)
+        for left in (*(path / name for name in STARTED), *path.glob(f"{_JOURNAL_LOCK}*")):
+            left.unlink(missing_ok=True)
         if made:
             path.rmdir()

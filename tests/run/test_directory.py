@@ -131,6 +131,8 @@ def test_lock_of_another_process_ends_with_it(tmp_path: Path) -> None:
 def test_what_a_search_killed_at_its_start_left_does_not_count_as_used(tmp_path: Path) -> None:
     (tmp_path / ".example_inputs.safetensors.29370-9f9a03f6.tmp").write_bytes(b"half")
     (tmp_path / ".config.json.29370-00aa11bb.tmp").write_bytes(b"half")
+    (tmp_path / "optuna.journal").write_bytes(b"")
+    (tmp_path / "optuna.journal.lock").symlink_to(tmp_path / "optuna.journal")
     with created(tmp_path) as directory:
         assert directory.path == tmp_path
     (tmp_path / ".notes.txt.1-2.tmp").write_bytes(b"of someone else")
