@@ -120,7 +120,7 @@ def verify(
     difference, effect, tolerance = _compare(model, plan, example_inputs, rewriter)
     make = partial(pruned, model, plan, rewriter=rewriter)
     small = make().eval()
-    dense_macs, macs = (_macs(net, example_inputs) for net in (Slicer(model)({}).eval(), small))
+    dense_macs, macs = (counted_macs(net, example_inputs) for net in (Slicer(model)({}).eval(), small))
     planned = plan.costs
     scale = Fraction(dense_macs) / Fraction(planned.dense["macs"] or 1)
     expected = Fraction(planned.found["macs"]) * scale
@@ -216,11 +216,6 @@ def _differences(
     with zeroed(dense, plan.slices):
         reference = outputs(dense, example_inputs)
     return relative(reference, sliced, before), relative(before, sliced, before)
-
-
-@torch.no_grad()
-def _macs(model: nn.Module, example_inputs: Any) -> int:
-    return counted_macs(model, example_inputs)
 
 
 def _trains_as_before(model: nn.Module, make: Callable[[], nn.Module], example_inputs: Any) -> bool | None:

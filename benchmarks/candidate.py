@@ -15,10 +15,10 @@ from torch import nn
 
 from autoprune.calibration import Calibration, calibrate
 from autoprune.candidate import CandidateEvaluator
-from autoprune.cli.locate import call
 from autoprune.criteria import rank
 from autoprune.data import FirstImages
 from autoprune.graph import trace
+from autoprune.locate import call
 from autoprune.score import KL, SearchImages
 from autoprune.score.batches import as_channels_last, resident
 from benchmarks.compare import README

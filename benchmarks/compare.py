@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import autoprune
-from autoprune.cli.locate import call
+from autoprune.locate import call
 from autoprune.train import accuracy
 from benchmarks.results import Record, cell, machine, publish, spread, table
 

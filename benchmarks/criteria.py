@@ -11,6 +11,7 @@ backwards where it reads gradients). Cells are kept in `--folder`, so that a sto
 import argparse
 import functools
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -25,11 +26,11 @@ from torch.nn.functional import cross_entropy
 import autoprune
 from autoprune.allocation import uniform
 from autoprune.calibration import Refit
-from autoprune.cli.locate import call
 from autoprune.criteria import CRITERIA, make_criterion, statistics_of, unit_scores
-from autoprune.criteria.layer_norms import mean_places
 from autoprune.data import Batch, FirstImages
+from autoprune.locate import call
 from autoprune.plan import make_plan
+from autoprune.sensitivity import spearman
 from autoprune.surgery import apply
 from autoprune.task import Task
 from autoprune.train import accuracy
@@ -120,17 +121,10 @@ class Case:
         }
 
 
-def spearman(one: Tensor, two: Tensor) -> float:
-    """Correlation of the places of two vectors; 0 where one of them is constant."""
-    places = torch.stack([mean_places(one), mean_places(two)])
-    centered = places - places.mean(1, keepdim=True)
-    lengths = centered.norm(dim=1).prod()
-    return float(centered[0] @ centered[1] / lengths) if lengths > 0 else 0.0
-
-
 def agreement(scores: Scores, oracle: Scores) -> float:
-    """Median over the groups of the correlation with the oracle."""
-    return statistics.median(spearman(scores[name], oracle[name]) for name in oracle)
+    """Median over the groups of the rank correlation with the oracle; 0 where all scores are equal."""
+    found = (spearman(scores[name].tolist(), oracle[name].tolist()) for name in oracle)
+    return statistics.median(0.0 if math.isnan(one) else one for one in found)
 
 
 def as_tensors(record: Record) -> Scores:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional
 
 import autoprune
-from autoprune.cli.locate import call
+from autoprune.locate import call
+from autoprune.sensitivity import spearman
 from autoprune.train import accuracy
 from benchmarks.compare import ONE_SHOT, README, SEARCHES, runs_of
 from benchmarks.results import Record, cell, machine, publish, spread, table
@@ -112,7 +112,7 @@ def render(args: argparse.Namespace, records: dict[str, list[Record]]) -> str:
     ]
     every = [r for found in records.values() for r in found]
     pearson = torch.corrcoef(torch.tensor([[r["before"] for r in every], [r["after"] for r in every]]))[0, 1]
-    rank = spearmanr([r["before"] for r in every], [r["after"] for r in every]).statistic
+    rank = spearman([r["before"] for r in every], [r["after"] for r in every])
     name = args.model.rpartition(":")[2]
     return (
         f"`{name}` at {args.budget}, test accuracy before and after {args.epochs} epochs of "

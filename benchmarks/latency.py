@@ -22,7 +22,6 @@ from torch import nn
 
 from autoprune.allocation import uniform
 from autoprune.budget import Budget
-from autoprune.cli.locate import load_model
 from autoprune.cli.shapes import parse_shape
 from autoprune.graph import PruneGraph, trace_program
 from autoprune.latency import (
@@ -36,6 +35,7 @@ from autoprune.latency import (
     time_networks,
 )
 from autoprune.latency.profile import target_of
+from autoprune.locate import load_model
 from autoprune.sensitivity import spearman
 from autoprune.task import Task
 from benchmarks.results import Record, cell, machine, publish, table

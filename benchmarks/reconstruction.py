@@ -14,9 +14,9 @@ from torch import nn
 import autoprune
 from autoprune.allocation import greedy, uniform
 from autoprune.calibration import Calibration, recalibrate_bn, refit, sensitivity_curves
-from autoprune.cli.locate import call
 from autoprune.criteria import rank
 from autoprune.data import FirstImages
+from autoprune.locate import call
 from autoprune.plan import make_plan
 from autoprune.surgery import apply
 from autoprune.task import Task

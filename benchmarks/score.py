@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import autoprune
 from autoprune.allocation import greedy
 from autoprune.calibration import Refit, calibrate, sensitivity_curves
 from autoprune.candidate import CandidateEvaluator
-from autoprune.cli.locate import call
 from autoprune.criteria import rank
 from autoprune.data import FirstImages
 from autoprune.graph import PruneGraph, trace
+from autoprune.locate import call
 from autoprune.score import KL, SearchImages
+from autoprune.sensitivity import spearman
 from autoprune.task import Task
 from benchmarks.compare import README
 from benchmarks.results import machine, publish, table
@@ -138,7 +138,7 @@ def main() -> None:
             for _ in range(args.draws):
                 means = values[:, rng.choice(values.shape[1], count, replace=False)].mean(1)
                 chosen = accuracies[means.argmin()]
-                found.append((spearmanr(means, kls)[0], spearmanr(means, -accuracies)[0], 100 * chosen))
+                found.append((spearman(means, kls), spearman(means, -accuracies), 100 * chosen))
             row += [f"{value:.2f}" for value in np.mean(found, 0)]
         rows.append(row)
     heads = [f"{what}, {n} images" for n in args.images for what in ("KL", "accuracy", "best")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoprune.cli.options import Model, Plan, Shapes
+from autoprune.cli.options import CalibrationImages, Model, Plan, Shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,9 +24,7 @@ def apply(
         str | None,
         typer.Option("--data", "-d", metavar="MODULE:CALLABLE", help="Re-fit the weights on this data."),
     ] = None,
-    calibration_images: Annotated[
-        int, typer.Option("--calibration-images", metavar="N", help="Images of data.train to re-fit with.")
-    ] = 2000,
+    calibration_images: CalibrationImages = 2000,
     input_shape: Shapes = None,
 ) -> None:
     """Cut the network as a plan says and save the smaller network.
@@ -39,8 +37,8 @@ def apply(
     """
     import autoprune
     from autoprune.cli.console import out as console
-    from autoprune.cli.locate import load_model
     from autoprune.cli.shapes import example_inputs
+    from autoprune.locate import load_model
 
     chosen = autoprune.Plan.load(_file(plan))
     dense = load_model(model)

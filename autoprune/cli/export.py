@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.cli.options import Shapes
+from autoprune.cli.options import RecordedModel, Shapes
 
 
 def export(
@@ -15,12 +15,7 @@ def export(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="By default pruned.onnx or pruned.pt2 in the run."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", metavar="MODULE:CALLABLE", help="By default what the run was started with."
-        ),
-    ] = None,
+    model: RecordedModel = None,
     input_shape: Shapes = None,
 ) -> None:
     """Write the pruned network of a run as a file, read it again, compare and time it.
@@ -31,8 +26,8 @@ def export(
     """
     from autoprune import api
     from autoprune.cli.console import show
-    from autoprune.cli.locate import load_model
     from autoprune.cli.shapes import example_inputs
+    from autoprune.locate import load_model
 
     names = {"onnx": "pruned.onnx", "torch": "pruned.pt2", "safetensors": "exported"}
     made = api.export(

@@ -5,23 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoprune.cli.options import Model, Shapes
+from autoprune.cli.options import ExampleData, Model, Shapes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from autoprune.graph.types import Group, PruneGraph, Term
+    from autoprune.graph.types import Group, PruneGraph
 
 
 def inspect(
     model: Model,
     input_shape: Shapes = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", "-d", metavar="MODULE:CALLABLE", help="Take the example input from this data instead."
-        ),
-    ] = None,
+    data: ExampleData = None,
     prunable: Annotated[bool, typer.Option("--prunable", help="Leave locked groups out.")] = False,
 ) -> None:
     """Show which channels must be pruned together, their share of the cost, and what is locked and why.
@@ -32,9 +27,9 @@ def inspect(
     Example: `autoprune inspect --model models:resnet20 --input-shape 1,3,32,32`
     """
     from autoprune.cli.console import out
-    from autoprune.cli.locate import load_model
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.graph import trace
+    from autoprune.locate import load_model
     from autoprune.surgery import proven
 
     network = load_model(model)
@@ -60,6 +55,8 @@ def group_table(graph: "PruneGraph", groups: "Sequence[Group]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
+    from autoprune.graph.shares import shares_of
+
     table = Table(
         title="Groups in network order", caption="A layer counts for its input and its output group alike."
     )
@@ -77,24 +74,3 @@ def group_table(graph: "PruneGraph", groups: "Sequence[Group]") -> "Table":
         shares = shares_of(graph, group)
         table.add_row(Text(group.name), str(group.size), *(f"{100 * s:.1f}%" for s in shares), state)
     return table
-
-
-def shares_of(graph: "PruneGraph", group: "Group") -> tuple[float, float]:
-    """The part (0 to 1) of dense MACs, and of parameters, in layers that the group's units run through."""
-    tensors = {axis.parameter for axis in group.axes}
-    layers = {layer.name for layer in graph.layers if tensors & {layer.weight, layer.bias}}
-    return _share(graph, graph.mac_terms, group, tensors | layers), _share(
-        graph, graph.param_terms, group, tensors
-    )
-
-
-def _share(graph: "PruneGraph", terms: "Sequence[Term]", group: "Group", owners: set[str]) -> float:
-    dense = graph.widths()
-    total = sum(term(dense) for term in terms)
-    through = sum(term(dense) for term in terms if term.owner in owners or _enters(term, group.name))
-    return through / total if total else 0.0
-
-
-def _enters(term: "Term", name: str) -> bool:
-    extents = (*term.factors, *(() if term.divisor is None else (term.divisor,)))
-    return any(part == name for extent in extents for part, _ in extent.parts)

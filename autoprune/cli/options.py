@@ -1,36 +1,71 @@
 """Options that several commands share, so that each is worded once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+
+def _named(flag: str, letter: str, help: str) -> Any:
+    """An option that names something in a module."""
+    return typer.Option(flag, letter, metavar="MODULE:CALLABLE", help=help)
+
+
+def _count(flag: str, help: str, **limits: int) -> Any:
+    return typer.Option(flag, metavar="N", help=help, **limits)
+
+
+RECORDED = "By default what the run was started with."
+
 Model = Annotated[
     str,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="MODULE:CALLABLE",
-        help="What returns the trained network, looked up from the current folder and PYTHONPATH.",
+    _named(
+        "--model", "-m", "What returns the trained network, looked up from the current folder and PYTHONPATH."
     ),
 ]
 Data = Annotated[
     str,
-    typer.Option(
-        "--data",
-        "-d",
-        metavar="MODULE:CALLABLE",
-        help="What returns the loaders: an object with train, search_val and, optionally, test.",
+    _named(
+        "--data", "-d", "What returns the loaders: an object with train, search_val and, optionally, test."
     ),
 ]
+RecordedModel = Annotated[str | None, _named("--model", "-m", RECORDED)]
+RecordedData = Annotated[str | None, _named("--data", "-d", RECORDED)]
+ExampleData = Annotated[str | None, _named("--data", "-d", "Take the example input from this data instead.")]
+RunDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-dir", "-o", metavar="FOLDER", help="New folder for the run; by default one below runs."
+    ),
+]
+Agent = Annotated[
+    str, typer.Option("--agent", metavar="NAME", help="ddpg, surrogate, cmaes, random, greedy or uniform.")
+]
+Episodes = Annotated[
+    int,
+    typer.Option("--episodes", "-n", metavar="N", help="Candidates to evaluate (for each budget)."),
+]
+Criterion = Annotated[
+    str,
+    typer.Option("--criterion", metavar="NAME", help="What orders the channels; see `autoprune criteria`."),
+]
+SearchImages = Annotated[int, _count("--search-images", "Images of data.search_val that score a candidate.")]
+CalibrationImages = Annotated[
+    int, _count("--calibration-images", "Images of data.train for the calibration.")
+]
+FitImages = Annotated[int, _count("--fit-images", "Images of data.train that candidates are re-fitted on.")]
+LatencyTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--latency-table",
+        metavar="FILE",
+        help="What `autoprune profile` wrote, for a latency budget; by default measured now.",
+    ),
+]
+Seed = Annotated[int, _count("--seed", "The same seed gives the same result.")]
 Finetune = Annotated[
     int,
-    typer.Option(
-        "--finetune-epochs",
-        metavar="N",
-        min=0,
-        help="Fine-tune every row of the table equally; 0 leaves that out.",
-    ),
+    _count("--finetune-epochs", "Fine-tune every row of the table equally; 0 leaves that out.", min=0),
 ]
 Shapes = Annotated[
     list[str] | None,

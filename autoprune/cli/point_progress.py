@@ -1,55 +1,23 @@
 """A progress bar on stderr for a sensitivity analysis: group, ratio, what it costs, time left."""
 
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from autoprune.cli.bar import CountedBar
 from autoprune.cli.progress import STAGES
 
 if TYPE_CHECKING:
     from autoprune.sensitivity import Point
 
 
-class PointProgress:
-    """Shows an analysis as it runs; use it as a context manager around the analysis.
-
-    Args:
-        console: Where to.
-        quiet: Draw nothing at all.
-    """
+class PointProgress(CountedBar):
+    """Shows an analysis as it runs; use it as a context manager around the analysis."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[latest]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet,
-        )
-        self._task = self._bar.add_task("reading the images", total=None, latest="")
-
-    def __enter__(self) -> "PointProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        super().__init__(console, quiet)
+        self._task = self._bar.add_task("reading the images", total=None, note="")
 
     def on_stage(self, stage: str) -> None:
         """Name the stage in front of the bar."""
@@ -61,4 +29,4 @@ class PointProgress:
         """Count one point."""
         cost = f"KL {point.kl:.3f}" if point.accuracy is None else f"accuracy {100 * point.accuracy:.1f}%"
         latest = escape(f"{point.group} -{100 * point.ratio:g}%: {cost}")
-        self._bar.update(self._task, completed=done, total=total, latest=latest)
+        self._bar.update(self._task, completed=done, total=total, note=latest)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoprune.cli.options import Quiet, Shapes
+from autoprune.cli.options import ExampleData, Quiet, Shapes
 
 if TYPE_CHECKING:
     from autoprune.latency import LatencyTable, Requests
@@ -22,12 +22,7 @@ def profile(
         typer.Option("--model", "-m", metavar="MODULE:CALLABLE", help="What returns the network."),
     ] = None,
     input_shape: Shapes = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", "-d", metavar="MODULE:CALLABLE", help="Take the example input from this data."
-        ),
-    ] = None,
+    data: ExampleData = None,
     requests: Annotated[
         Path | None,
         typer.Option(
@@ -95,11 +90,11 @@ def _requests(
     threads: int | None,
     points: int | None,
 ) -> "Requests":
-    from autoprune.cli.locate import load_model
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.graph import trace_program
     from autoprune.latency import requests_of, segments_of
     from autoprune.latency.profile import target_of
+    from autoprune.locate import load_model
 
     network = load_model(model)
     inputs = example_inputs(shapes or (), None if data is None else load_data(data))

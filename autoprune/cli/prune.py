@@ -3,12 +3,11 @@
 import inspect
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.options import Data, Device, Model, Quiet, Shapes
+from autoprune.cli.options import Data, Device, Model, Quiet, RunDir, Seed, Shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,12 +41,7 @@ def prune(
             "--budget", "-b", metavar="COST=BOUND", help="Where channels are cut: macs=50%, params=0.5M, ..."
         ),
     ] = None,
-    run_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--run-dir", "-o", metavar="FOLDER", help="New folder for the run; by default one below runs."
-        ),
-    ] = None,
+    run_dir: RunDir = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what --run-dir holds; else the same command.")
     ] = False,
@@ -112,9 +106,7 @@ def prune(
     images: Annotated[
         int, typer.Option("--images", metavar="N", help="Images of data.train that criteria look at.")
     ] = 512,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="The same seed gives the same result.")
-    ] = 0,
+    seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,
     quiet: Quiet = False,
@@ -128,11 +120,11 @@ def prune(
     Example: `autoprune prune -m models:resnet20 -d data:splits -p iterative_magnitude -s 0.9 -o runs/imp`
     """
     from autoprune.cli.console import err, show
-    from autoprune.cli.locate import load_model
     from autoprune.cli.prune_progress import PruneProgress
     from autoprune.cli.runs import default_run_dir
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.errors import ArgumentError
+    from autoprune.locate import load_model
     from autoprune.pipelines import pipeline as pipeline_of
     from autoprune.train import Distillation, Trainer, sgd
 

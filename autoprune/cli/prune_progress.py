@@ -1,10 +1,9 @@
 """A progress bar on stderr for a pipeline: round, epoch, sparsity, accuracy."""
 
-from types import TracebackType
-
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from autoprune.cli.bar import Bar
 from autoprune.cli.report import percent
 from autoprune.pipelines import Progress as Event
 
@@ -19,35 +18,16 @@ STAGES = {
 }
 
 
-class PruneProgress:
-    """Shows a pipeline as it runs; use it as a context manager around it, and as its `on_progress`.
-
-    Args:
-        console: Where to.
-        quiet: Draw nothing at all.
-    """
+class PruneProgress(Bar):
+    """Shows a pipeline as it runs; use it as a context manager around it, and as its `on_progress`."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[row]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=quiet,
-        )
+        super().__init__(console, quiet)
         self._task: TaskID | None = None
 
-    def __enter__(self) -> "PruneProgress":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def _columns(self) -> tuple[ProgressColumn, ...]:
+        row = TextColumn("{task.fields[row]}")
+        return (TextColumn("epoch"), MofNCompleteColumn(), row, TimeElapsedColumn())
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.cli.options import Device, Finetune, Quiet
+from autoprune.cli.options import Device, Finetune, Quiet, RecordedData, RecordedModel
 
 
 def resume(
@@ -18,18 +18,8 @@ def resume(
             "--episodes", "-n", metavar="N", help="New total; by default what the run started with."
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", metavar="MODULE:CALLABLE", help="By default what the run was started with."
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data", "-d", metavar="MODULE:CALLABLE", help="By default what the run was started with."
-        ),
-    ] = None,
+    model: RecordedModel = None,
+    data: RecordedData = None,
     storage: Annotated[
         str | None, typer.Option("--storage", metavar="URL", help="By default what the run was started with.")
     ] = None,
@@ -43,11 +33,11 @@ def resume(
     """
     import autoprune
     from autoprune.cli.console import err, show
-    from autoprune.cli.locate import load_model
     from autoprune.cli.progress import SearchProgress
     from autoprune.cli.report import report
     from autoprune.cli.shapes import load_data
     from autoprune.errors import RunError
+    from autoprune.locate import load_model
     from autoprune.run.directory import RunDirectory
     from autoprune.run.inputs import read_inputs
 

@@ -1,11 +1,26 @@
 """`autoprune search`: from a trained network and a budget to a smaller network."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.options import Data, Device, Finetune, Model, Quiet, Shapes
+from autoprune.cli.options import (
+    Agent,
+    CalibrationImages,
+    Criterion,
+    Data,
+    Device,
+    Episodes,
+    Finetune,
+    FitImages,
+    LatencyTable,
+    Model,
+    Quiet,
+    RunDir,
+    SearchImages,
+    Seed,
+    Shapes,
+)
 
 
 def search(
@@ -20,31 +35,14 @@ def search(
             help="Hard upper bound: macs=50%, params=0.5M, or latency=60%,size=2MB (all hold).",
         ),
     ] = None,
-    run_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--run-dir", "-o", metavar="FOLDER", help="New folder for the run; by default one below runs."
-        ),
-    ] = None,
-    episodes: Annotated[
-        int, typer.Option("--episodes", "-n", metavar="N", help="Candidates to evaluate.")
-    ] = 200,
-    agent: Annotated[
-        str,
-        typer.Option("--agent", metavar="NAME", help="ddpg, surrogate, cmaes, random, greedy or uniform."),
-    ] = "ddpg",
-    criterion: Annotated[
-        str,
-        typer.Option(
-            "--criterion", metavar="NAME", help="What orders the channels; see `autoprune criteria`."
-        ),
-    ] = "obs",
+    run_dir: RunDir = None,
+    episodes: Episodes = 200,
+    agent: Agent = "ddpg",
+    criterion: Criterion = "obs",
     reward: Annotated[
         str, typer.Option("--reward", metavar="NAME", help="kl, accuracy or accuracy_guaranteed.")
     ] = "kl",
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="The same seed gives the same search.")
-    ] = 0,
+    seed: Seed = 0,
     device: Device = None,
     round_to: Annotated[
         int,
@@ -72,22 +70,9 @@ def search(
             help="Leave groups of such a name dense ('head.*'); repeat it for several.",
         ),
     ] = None,
-    search_images: Annotated[
-        int,
-        typer.Option(
-            "--search-images", metavar="N", help="Images of data.search_val that score a candidate."
-        ),
-    ] = 512,
-    calibration_images: Annotated[
-        int,
-        typer.Option("--calibration-images", metavar="N", help="Images of data.train for the calibration."),
-    ] = 2000,
-    fit_images: Annotated[
-        int,
-        typer.Option(
-            "--fit-images", metavar="N", help="Images of data.train that candidates are re-fitted on."
-        ),
-    ] = 256,
+    search_images: SearchImages = 512,
+    calibration_images: CalibrationImages = 2000,
+    fit_images: FitImages = 256,
     storage: Annotated[
         str | None,
         typer.Option("--storage", metavar="URL", help="Optuna storage instead of a file in the run folder."),
@@ -100,14 +85,7 @@ def search(
             help="Search the smallest network that loses at most so many points of accuracy.",
         ),
     ] = None,
-    latency_table: Annotated[
-        Path | None,
-        typer.Option(
-            "--latency-table",
-            metavar="FILE",
-            help="What `autoprune profile` wrote, for a latency budget; by default measured now.",
-        ),
-    ] = None,
+    latency_table: LatencyTable = None,
     allow_foreign_table: Annotated[
         bool,
         typer.Option(
@@ -129,12 +107,12 @@ def search(
     """
     import autoprune
     from autoprune.cli.console import err, show
-    from autoprune.cli.locate import load_model
     from autoprune.cli.progress import SearchProgress
     from autoprune.cli.report import report
     from autoprune.cli.runs import default_run_dir
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.errors import ArgumentError
+    from autoprune.locate import load_model
 
     if budget is None and max_drop is None:
         raise ArgumentError("give --budget, for example macs=50%, or --max-drop, for example 1.0")

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.options import Data, Device, Model, Quiet, Shapes
+from autoprune.cli.options import (
+    CalibrationImages,
+    Criterion,
+    Data,
+    Device,
+    FitImages,
+    Model,
+    Quiet,
+    SearchImages,
+    Seed,
+    Shapes,
+)
 
 if TYPE_CHECKING:
     from autoprune.sensitivity import Sensitivity
@@ -35,12 +46,7 @@ def sensitivity(
             help="Only groups of such a name ('layer3.*'); repeat it for several.",
         ),
     ] = None,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            "--criterion", metavar="NAME", help="What orders the channels; see `autoprune criteria`."
-        ),
-    ] = "obs",
+    criterion: Criterion = "obs",
     reconstruct: Annotated[
         bool, typer.Option("--reconstruct/--no-reconstruct", help="Fit the weights of what is left.")
     ] = True,
@@ -50,21 +56,10 @@ def sensitivity(
             "--metric", metavar="NAME", help="What table and plot show: accuracy, loss, kl or error."
         ),
     ] = None,
-    search_images: Annotated[
-        int,
-        typer.Option("--search-images", metavar="N", help="Images of data.search_val that are measured on."),
-    ] = 512,
-    calibration_images: Annotated[
-        int,
-        typer.Option("--calibration-images", metavar="N", help="Images of data.train for the calibration."),
-    ] = 2000,
-    fit_images: Annotated[
-        int,
-        typer.Option(
-            "--fit-images", metavar="N", help="Images of data.train that candidates are re-fitted on."
-        ),
-    ] = 256,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of images and criterion.")] = 0,
+    search_images: SearchImages = 512,
+    calibration_images: CalibrationImages = 2000,
+    fit_images: FitImages = 256,
+    seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,
     quiet: Quiet = False,
@@ -78,9 +73,9 @@ def sensitivity(
     """
     import autoprune
     from autoprune.cli.console import err, show
-    from autoprune.cli.locate import load_model
     from autoprune.cli.point_progress import PointProgress
     from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.locate import load_model
     from autoprune.sensitivity.point import check_metric
 
     shares = _ratios(ratios)

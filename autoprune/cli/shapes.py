@@ -54,7 +54,7 @@ def load_data(text: str) -> Any:
     Raises:
         ArgumentError: As in `locate.call`, or the result lacks `train` or `search_val`.
     """
-    from autoprune.cli.locate import call
+    from autoprune.locate import call
 
     data = call(text, "--data")
     missing = [name for name in ("train", "search_val") if not hasattr(data, name)]

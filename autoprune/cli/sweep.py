@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.cli.options import Data, Device, Model, Quiet, Shapes
+from autoprune.cli.options import Agent, Data, Device, Episodes, LatencyTable, Model, Quiet, Seed, Shapes
 
 
 def sweep(
@@ -24,23 +24,13 @@ def sweep(
         Path,
         typer.Option("--run-dir", "-o", metavar="FOLDER", help="New folder: a run per budget, sweep.csv."),
     ],
-    episodes: Annotated[
-        int, typer.Option("--episodes", "-n", metavar="N", help="Candidates to evaluate for every budget.")
-    ] = 200,
-    agent: Annotated[
-        str,
-        typer.Option("--agent", metavar="NAME", help="ddpg, surrogate, cmaes, random, greedy or uniform."),
-    ] = "ddpg",
+    episodes: Episodes = 200,
+    agent: Agent = "ddpg",
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the front as PNG, SVG or PDF.")
     ] = None,
-    latency_table: Annotated[
-        Path | None,
-        typer.Option("--latency-table", metavar="FILE", help="What `autoprune profile` wrote."),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="The same seed gives the same search.")
-    ] = 0,
+    latency_table: LatencyTable = None,
+    seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,
     quiet: Quiet = False,
@@ -51,9 +41,9 @@ def sweep(
     """
     from autoprune import api
     from autoprune.cli.console import err, show
-    from autoprune.cli.locate import load_model
     from autoprune.cli.progress import SearchProgress
     from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.locate import load_model
     from autoprune.run.sweep import CSV_NAME
 
     network, splits = load_model(model), load_data(data)

@@ -25,19 +25,7 @@ def rank(
 ) -> dict[str, Indices]:
     """Order the units of every prunable group, most important first; of equals the lower index comes first.
 
-    Args:
-        graph: The graph.
-        model: The dense network.
-        criterion: A name, a composition such as "layer_l2(taylor)", or an object.
-        calibration: Needed by criteria that read data, with the statistics that `statistics_of` names.
-        seed: Seed of criteria that draw.
-        batches: Images that can be read again and again, with labels; needed by criteria that run the
-            network by themselves.
-
-    Raises:
-        ArgumentError: An unknown name, or a criterion that needs something that is not there (found before
-            any work).
-        ModelError: Scores that are not finite.
+    The arguments and errors are those of `unit_scores`.
     """
     scores = unit_scores(graph, model, criterion, calibration, seed, batches)
     return {

@@ -1,6 +1,7 @@
 """MACs as PyTorch's own counter sees them: of a whole model, and of ops whose cost has no formula here."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from autoprune.graph.call import Call
-from autoprune.graph.export import split_inputs
+from autoprune.graph.export import evaluating, split_inputs
 
 
 def count_macs(call: Call) -> int:
@@ -52,29 +53,38 @@ def _tensors(item: Any) -> list[Tensor]:
 
 
 def counted_macs(model: nn.Module, example_inputs: Any) -> int:
-    """MACs of one forward pass as `torch.utils.flop_counter.FlopCounterMode` counts them.
+    """MACs of one forward pass in eval mode, as `torch.utils.flop_counter.FlopCounterMode` counts them.
 
     The counter knows PyTorch's matrix products and convolutions, but not the fused kernels that may replace
     them (scaled dot-product attention on CPU, the fast path of `nn.MultiheadAttention`); these are switched
     off while it counts, so that the result depends on the network only.
 
     Args:
-        model: The network.
+        model: The network; its modes are left as they are.
         example_inputs: A tensor, a tuple of positional arguments or a dict of keyword arguments.
     """
     args, kwargs = split_inputs(example_inputs)
     counter = FlopCounterMode(display=False)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     # The counter fails under no_grad where a parameter that needs gradients is the input of a module.
     trained = [p for p in model.parameters() if p.requires_grad and p.is_leaf]
     try:
         for parameter in trained:
             parameter.requires_grad_(False)
-        with sdpa_kernel(SDPBackend.MATH), counter:
+        with evaluating(model), torch.no_grad(), unfused_attention(), counter:
             model(*args, **kwargs)
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        torch.backends.mha.set_fastpath_enabled(fast)
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """Attention runs as matrix products: PyTorch's registry of formulas lacks some of its fused kernels."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -2,14 +2,15 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from autoprune.graph.export import evaluating, split_inputs
+from autoprune.graph.flops import unfused_attention
 
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
 
@@ -28,41 +29,11 @@ def count_macs(model: nn.Module, example_inputs: Inputs) -> dict[str, int]:
         example_inputs: A tensor, a tuple of arguments, or a mapping of keyword arguments. Costs are for these
             inputs, their batch included.
     """
-    args, kwargs = _arguments(example_inputs)
+    args, kwargs = split_inputs(example_inputs)
     counter = _Counter(_Owners(model))
-    with evaluating(model), _no_fused_attention(), torch.no_grad(), counter:
+    with evaluating(model), unfused_attention(), torch.no_grad(), counter:
         model(*args, **kwargs)
     return counter.macs
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for the block; every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-@contextmanager
-def _no_fused_attention() -> Iterator[None]:
-    """Attention runs as matrix products: the registry of formulas lacks some of its fused kernels."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-def _arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
 
 
 class _Span(NamedTuple):

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from autoprune.calibration import refit
 from autoprune.errors import ModelError
 from autoprune.graph import counted_macs
-from autoprune.graph.export import evaluating
 from autoprune.plan import Plan, make_plan
 from autoprune.run.problem import Problem
 from autoprune.score import Evaluation
@@ -121,7 +119,7 @@ def _refitted(problem: Problem, plan: Plan, candidate: Found) -> Found:
 def _check_budget(problem: Problem, found: Found) -> None:
     """Count on the returned network itself."""
     counted: dict[str, float] = {
-        "macs": count_macs(found.model, problem.subject.example_inputs),
+        "macs": counted_macs(found.model, problem.subject.example_inputs),
         "params": sum(p.numel() for p in found.model.parameters()),
     }
     vector = problem.task.vector(found.plan.widths)
@@ -134,9 +132,3 @@ def _check_budget(problem: Problem, found: Found) -> None:
     for name, limit in problem.task.budget.limits.items():
         if claimed[name] > limit:
             raise ModelError(f"the returned model must keep {name} <= {limit:,}, counted {claimed[name]:,}")
-
-
-def count_macs(model: nn.Module, example_inputs: Any) -> int:
-    """MACs of one forward pass in eval mode, as `autoprune.graph.counted_macs` counts them."""
-    with evaluating(model), torch.no_grad():
-        return counted_macs(model, example_inputs)

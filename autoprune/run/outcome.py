@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from autoprune.graph.shares import shares_of
 from autoprune.run.checks import shapes
 
 if TYPE_CHECKING:
@@ -132,8 +133,6 @@ def _row(measured: "Measured") -> MeasuredRecord:
 
 
 def _groups(graph: "PruneGraph") -> tuple[GroupRecord, ...]:
-    from autoprune.cli.inspect import shares_of
-
     found = []
     for group in graph.groups:
         macs, params = shares_of(graph, group)

@@ -54,7 +54,7 @@ def read_pruned(run_dir: str | PathLike[str], model: nn.Module | None = None) ->
 
 
 def _dense(source: str | None) -> nn.Module:
-    from autoprune.cli.locate import load_model
+    from autoprune.locate import load_model
 
     if source is None:
         raise RunError("the run does not record where its model came from; pass model")

@@ -91,7 +91,7 @@ def _made(given: Any, source: str | None, name: str) -> Any:
     """Make what was not given from its recorded source."""
     if source is None:
         raise RunError(f"the run does not record where its {name} came from; pass {name} to resume")
-    from autoprune.cli.locate import call, load_model
+    from autoprune.locate import call, load_model
 
     try:
         return load_model(source) if name == "model" else call(source, "--data")

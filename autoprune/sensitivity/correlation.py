@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from autoprune.criteria.layer_norms import mean_places
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float:
@@ -19,11 +21,8 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
         return float("nan")
     a, b = (ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second)))
-    return float((a @ b) / np.sqrt((a @ a) * (b @ b)))
+    return float((a @ b) / (a.norm() * b.norm()))
 
 
-def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]
-    return ranks
+def _ranks(values: Sequence[float]) -> Tensor:
+    return mean_places(torch.as_tensor(values, dtype=torch.float64))

@@ -13,8 +13,8 @@ import pytest
 
 import autoprune
 from autoprune.cli.app import app
-from autoprune.cli.locate import load_model
 from autoprune.cli.search import search as search_command
+from autoprune.locate import load_model
 from tests.cli.invoke import invoke
 
 NET = ["--model", "user_zoo:net"]

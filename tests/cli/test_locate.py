@@ -1,9 +1,9 @@
 import pytest
 from torch import nn
 
-from autoprune.cli.locate import call, load_model, locate
 from autoprune.cli.shapes import example_inputs, load_data, parse_shape
 from autoprune.errors import ArgumentError
+from autoprune.locate import call, load_model, locate
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
