@@ -2,9 +2,10 @@
 
 from autoprune.agents.agent import Agent
 from autoprune.agents.cmaes import CmaEsAgent
-from autoprune.agents.ddpg import DDPGAgent, DDPGSettings, Policy
+from autoprune.agents.ddpg import DDPGAgent, DDPGSettings
 from autoprune.agents.episode import Episode
 from autoprune.agents.fixed import GreedyAgent, UniformAgent
+from autoprune.agents.policies import Policy, PolicyAgent, PolicyStore
 from autoprune.agents.random_search import RandomAgent
 from autoprune.agents.registry import AGENTS, make_agent
 from autoprune.agents.surrogate import SurrogateAgent
@@ -18,6 +19,8 @@ __all__ = [
     "Episode",
     "GreedyAgent",
     "Policy",
+    "PolicyAgent",
+    "PolicyStore",
     "RandomAgent",
     "SurrogateAgent",
     "UniformAgent",

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import gymnasium
@@ -13,6 +13,9 @@ from autoprune.agents.randomness import generator_from, generator_state
 from autoprune.agents.walk import Outcome
 from autoprune.envs.env import PruningEnv
 from autoprune.errors import ArgumentError
+
+Announce = Callable[[Sequence[dict[str, int]]], None]
+"""Told the candidates (widths by group name) of the next episodes, before the first of them is played."""
 
 State = dict[str, Any]
 """Tensors, numpy arrays and JSON values by name."""
@@ -56,6 +59,22 @@ class Agent(ABC):
     def finished(self) -> bool:
         """Whether another episode would only repeat the last one."""
         return False
+
+    def look_ahead(self, count: int, announce: Announce) -> None:
+        """Choose the candidates of `count` episodes at a time from now on, and announce them.
+
+        Args:
+            count: At least 1. Another number gives other episodes.
+            announce: Told them before the first is played.
+
+        Raises:
+            ArgumentError: The agent chooses one at a time; or `count` is below 1, or episodes were played.
+        """
+        if count != 1:
+            raise ArgumentError(
+                f"workers must be 1 for the agent '{self.name}', which chooses one candidate at a time, "
+                f"got {count}"
+            )
 
     def run_episode(self) -> Episode:
         """Play one episode on the environment and learn from it.

@@ -57,31 +57,29 @@ class CmaEsAgent(ProposingAgent):
             self._study.enqueue_trial(dict.fromkeys(self._space, 0.0))
         self._first = greedy(self.task)
         self._rewards: list[float] = []
-        self._asked: Trial | None = None
+        self._asked: list[Trial] = []
 
-    def propose(self) -> Vector:
+    def propose(self, pending: Vector) -> Vector:
         """The next sample, scaled to the budget; the first is the greedy allocation itself."""
         sample = self._ask()
-        if not self._rewards:
+        if not self._rewards and not len(pending):
             return self._first
         return scale_to_budget(self.task, self._first / self.task.sizes * np.exp(self.span * sample))
 
     def _ask(self) -> NDArray[np.float64]:
-        if self._asked is None:
-            with _quiet():
-                self._asked = self._study.ask(dict(self._space))
-        return np.array([self._asked.params[name] for name in self._space])
+        with _quiet():
+            trial = self._study.ask(dict(self._space))
+        self._asked.append(trial)
+        return np.array([trial.params[name] for name in self._space])
 
     def learn(self, outcome: Outcome) -> None:
         """Tell the strategy."""
         self._tell(outcome.reward)
 
     def _tell(self, reward: float) -> None:
-        assert self._asked is not None, "propose comes first"
         with _quiet():
-            self._study.tell(self._asked, reward)
+            self._study.tell(self._asked.pop(0), reward)
         self._rewards.append(reward)
-        self._asked = None
 
     def state_dict(self) -> State:
         """The rewards of all episodes."""
@@ -91,8 +89,9 @@ class CmaEsAgent(ProposingAgent):
         """Replay the rewards; takes some milliseconds per episode."""
         super().load_state_dict(state)
         self._start()
-        for reward in state["rewards"]:
-            self._ask()
+        for at, reward in enumerate(state["rewards"]):
+            for _ in range(0 if at % self._ahead else self._ahead):
+                self._ask()
             self._tell(reward)
 
 

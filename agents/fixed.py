@@ -17,7 +17,7 @@ class UniformAgent(ProposingAgent):
         """After one episode."""
         return self.episodes > 0
 
-    def propose(self) -> Vector:
+    def propose(self, pending: Vector) -> Vector:
         """The uniform widths."""
         return uniform(self.task)
 
@@ -32,6 +32,6 @@ class GreedyAgent(ProposingAgent):
         """After one episode."""
         return self.episodes > 0
 
-    def propose(self) -> Vector:
+    def propose(self, pending: Vector) -> Vector:
         """The greedy widths."""
         return greedy(self.task)

@@ -16,7 +16,7 @@ class RandomAgent(ProposingAgent):
 
     name: ClassVar[str] = "random"
 
-    def propose(self) -> Vector:
+    def propose(self, pending: Vector) -> Vector:
         """Fresh random widths."""
         ratios = self._rng.uniform(max(self.task.lower, 1e-3), self.task.upper, len(self.task.names))
         return scale_to_budget(self.task, ratios)

@@ -50,15 +50,18 @@ class SurrogateAgent(ProposingAgent):
         self._vectors = np.zeros((0, len(self.task.names)), np.int64)
         self._rewards = np.zeros(0)
 
-    def propose(self) -> Vector:
+    def propose(self, pending: Vector) -> Vector:
         """The greedy solution for noisy weights."""
-        if not len(self._rewards):
+        if not len(self._rewards) and not len(pending):
             return greedy(self.task)
-        weights = fit_weights(self.task.errors(self._vectors), losses_of(self._rewards))
+        tried = np.vstack([self._vectors, pending])
+        weights = np.ones(len(self.task.names))
+        if len(self._rewards):
+            weights = fit_weights(self.task.errors(self._vectors), losses_of(self._rewards))
         sigma = float(self._rng.choice(self.noises))
         for _ in range(_ATTEMPTS):
             vector = greedy(self.task, weights * np.exp(sigma * self._rng.standard_normal(len(weights))))
-            if not (self._vectors == vector).all(1).any():
+            if not (tried == vector).all(1).any():
                 break
             sigma *= _WIDEN
         return vector

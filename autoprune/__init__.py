@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autoprune.agents import Policy, PolicyStore
     from autoprune.api import export, plan, resume, search, sensitivity, sweep
     from autoprune.budget import Budget
     from autoprune.calibration import Calibration, calibrate
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from autoprune.report.mlflow import MLflow
     from autoprune.report.tensorboard import TensorBoard
     from autoprune.run.callbacks import Callback
+    from autoprune.run.learn import Lesson, learn_policy
     from autoprune.run.result import SearchResult
     from autoprune.sensitivity.result import Sensitivity
     from autoprune.surgery import apply, proven
@@ -55,10 +57,13 @@ _HOME = {
     "DataSplits": "autoprune.data",
     "Distillation": "autoprune.train",
     "LatencyTable": "autoprune.latency",
+    "Lesson": "autoprune.run.learn",
     "MLflow": "autoprune.report.mlflow",
     "ModelError": "autoprune.errors",
     "Plan": "autoprune.plan",
     "PlanError": "autoprune.errors",
+    "Policy": "autoprune.agents",
+    "PolicyStore": "autoprune.agents",
     "PruneGraph": "autoprune.graph",
     "RunError": "autoprune.errors",
     "SearchResult": "autoprune.run.result",
@@ -71,6 +76,7 @@ _HOME = {
     "calibrate": "autoprune.calibration",
     "export": "autoprune.api",
     "finetune": "autoprune.train",
+    "learn_policy": "autoprune.run.learn",
     "load": "autoprune.io",
     "plan": "autoprune.api",
     "proven": "autoprune.surgery",
@@ -94,10 +100,13 @@ __all__ = [
     "DataSplits",
     "Distillation",
     "LatencyTable",
+    "Lesson",
     "MLflow",
     "ModelError",
     "Plan",
     "PlanError",
+    "Policy",
+    "PolicyStore",
     "PruneGraph",
     "RunError",
     "SearchResult",
@@ -111,6 +120,7 @@ __all__ = [
     "calibrate",
     "export",
     "finetune",
+    "learn_policy",
     "load",
     "plan",
     "proven",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import nn
@@ -12,6 +12,7 @@ from autoprune.errors import ArgumentError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+    from autoprune.agents import Policy
     from autoprune.budget import Budget
     from autoprune.calibration import Calibration
     from autoprune.criteria import Criterion
@@ -38,6 +39,7 @@ def plan(
     calibration: "Calibration | None" = None,
     seed: int = 0,
     batches: Iterable[Any] | None = None,
+    form: Literal["auto", "class", "graph"] = "auto",
 ) -> "Plan":
     """Write down which units of a network stay: exact indices, or how many, chosen by a criterion.
 
@@ -53,6 +55,9 @@ def plan(
         calibration: What `autoprune.calibrate` gave; needed by criteria that look at data, such as `obs`.
         seed: Seed of criteria that draw.
         batches: Images with labels that can be read again and again, for criteria that run the network.
+        form: What the pruned network is: "class", the model's own class, "graph", the rewritten exported
+            graph, or "auto", the first of the two that computes what it should. For groups that only the
+            rewritten graph can prune, pass `autoprune.proven(graph, form="graph")` as `graph`.
 
     Returns:
         The plan; `autoprune.apply(model, plan, calibration)` makes the smaller network.
@@ -61,7 +66,8 @@ def plan(
         ArgumentError: Both or none of `keep` and `widths`, an unknown or locked group, units or widths out of
             range, or a criterion that needs a calibration, statistics in it, or batches.
         ModelError: The pruned network does not compute what it should, neither as the model's own class nor
-            as the rewritten exported graph; both are tried on the example inputs of the trace, in this order.
+            as the rewritten exported graph, or not in the `form` asked for; tried on the example inputs of
+            the trace.
         PlanError: The network has been changed since it was traced.
     """
     from autoprune.graph import PruneGraph
@@ -83,7 +89,7 @@ def plan(
         order = rank(graph, graph.model, criterion, calibration, seed=seed, batches=batches)
         keep = {name: np.sort(units[: full[name]]).tolist() for name, units in order.items()}
         info = {"criterion": name_of(criterion), "seed": seed}
-    return make_plan(proven_for(graph, keep), graph.model, keep, info)
+    return make_plan(proven_for(graph, keep, form=form), graph.model, keep, info)
 
 
 def search(
@@ -101,11 +107,14 @@ def search(
     seed: int = 0,
     device: str | None = None,
     callbacks: "Iterable[Callback]" = (),
-    round_to: int = 1,
+    round_to: int | Literal["auto"] = 1,
     lower: float = 0.1,
     floor_units: int = 1,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    form: Literal["auto", "class", "graph"] = "auto",
+    heads: bool = True,
+    inexact: bool = False,
     search_images: int = 512,
     calibration_images: int = 2000,
     fit_images: int = 256,
@@ -115,6 +124,9 @@ def search(
     max_drop: float | None = None,
     latency_table: "LatencyTable | str | PathLike[str] | None" = None,
     allow_foreign_table: bool = False,
+    init_policy: "Policy | str | PathLike[str] | None" = None,
+    workers: int = 1,
+    ray: str | None = None,
     model_source: str | None = None,
     data_source: str | None = None,
 ) -> "SearchResult":
@@ -145,11 +157,18 @@ def search(
         seed: Of images, criterion and agent; the same seed gives the same search.
         device: Where the search runs, for example "cuda"; None stays where the model is.
         callbacks: Listeners, see `autoprune.Callback`.
-        round_to: Widths are multiples of this (8 suits most GPUs).
+        round_to: Widths are multiples of this (8 suits most GPUs). "auto" reads off the latency table,
+            group by group, which multiples the device computes in one go.
         lower: Smallest share of its units that a group keeps.
         floor_units: Smallest number of units that a group keeps, beside `lower`.
         include: Names or patterns (`fnmatch`) of the only groups that may be pruned; empty means all.
         exclude: Names or patterns of groups that stay dense, such as ("head.*",); wins over `include`.
+        form: What the pruned network is: "class", the model's own class with smaller tensors; "graph", a
+            module that runs the rewritten exported graph, which may leave more prunable; "auto", the first of
+            the two that computes what it should. What the form cannot follow stays dense.
+        heads: Units of attention are whole heads; else they are one channel of every head.
+        inexact: Prune also channels that a layer normalization runs over (the residual stream of a
+            transformer); removing them is not the same as zeroing them.
         search_images: Images of `data.search_val` that score a candidate.
         calibration_images: Images of `data.train` that the calibration and the final re-fit see.
         fit_images: Images of `data.train` that every candidate is re-fitted on.
@@ -165,6 +184,15 @@ def search(
             predicted times are raised and the search goes on, at most four times.
         allow_foreign_table: Accept a table of another machine, thread count or library version; the result
             is then not timed, and says so.
+        init_policy: A policy of an earlier search, or of `learn_policy`, that the agent "ddpg" goes on with:
+            the policy, its folder, or the folder of the run that made it, whose episodes are then learned
+            from again. Fewer episodes are enough then. Greedy and the policy's own allocation come first.
+            Of `agent_settings`, `freeze` keeps first layers and `init_noise` scales the noise.
+        workers: Processes that evaluate candidates side by side, one thread each, on the CPU. The agent then
+            chooses as many candidates at a time: another number is another search, the same number and seed
+            the same one.
+        ray: Address of a Ray cluster whose actors are the workers, or "local" for one on this machine. On a
+            CUDA device every actor asks for a GPU.
         model_source: `MODULE:CALLABLE` that gives the model, so that `resume` needs none.
         data_source: `MODULE:CALLABLE` that gives the data, likewise.
 
@@ -188,9 +216,11 @@ def search(
     from autoprune.run.parts import Parts, Sources, checked_parts, name_of
     from autoprune.run.problem import take_subject
     from autoprune.run.start import start
+    from autoprune.run.transfer import digest_of_policy, taken
 
     bounds = parsed_budget(budget)
     check_max_drop(max_drop, reward)
+    begun = taken(init_policy, agent)
     settings = make_settings(
         budget=str(bounds),
         agent=name_of(agent),
@@ -206,12 +236,18 @@ def search(
         floor_units=floor_units,
         include=as_patterns(include, "include"),
         exclude=as_patterns(exclude, "exclude"),
+        form=form,
+        heads=heads,
+        inexact=inexact,
         search_images=search_images,
         calibration_images=calibration_images,
         fit_images=fit_images,
         baselines=tuple(baselines),
+        init_policy=None if begun is None else digest_of_policy(begun),
+        workers=workers,
+        ray=ray,
     )
-    parts = checked_parts(Parts(criterion, reward, agent, storage, tuple(callbacks)))
+    parts = checked_parts(Parts(criterion, reward, agent, storage, tuple(callbacks), begun))
     splits = check_data(data)
     return start(
         lambda: take_subject(model, example_inputs, splits, settings),

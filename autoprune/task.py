@@ -24,7 +24,7 @@ _PROBES = 64
 class Task:
     """What an environment, an allocation and an agent all work on.
 
-    The allowed widths of a group are the multiples of `round_to` within `lower * size` and `upper * size`
+    The allowed widths of a group are the multiples of its `round_to` within `lower * size` and `upper * size`
     that leave at least `floor_units`, and the full size if `upper` is 1. A group that this leaves with
     nothing (smaller than `round_to`, for example) stays dense. `lower` and `floor_units` are the guard
     against the collapse of a layer, on by default; groups that must stay dense are locked in the graph
@@ -36,7 +36,8 @@ class Task:
         curves: Sensitivity curve of every prunable group, shape (size + 1,): relative error by width.
         lower: Smallest keep ratio; every group keeps at least one unit whatever it is.
         upper: Largest keep ratio.
-        round_to: Widths are multiples of this.
+        round_to: Widths are multiples of this; one number for all groups, or one by group name (missing
+            groups: 1).
         floor_units: Smallest number of units that a group keeps, beside `lower`.
 
     Raises:
@@ -51,12 +52,13 @@ class Task:
     curves: Mapping[str, NDArray[np.floating]] = field(repr=False)
     lower: float = 0.1
     upper: float = 1.0
-    round_to: int = 1
+    round_to: int | Mapping[str, int] = 1
     floor_units: int = 1
 
     def __post_init__(self) -> None:
         _check_range(self.lower, self.upper)
-        _check_count("round_to", self.round_to)
+        for multiple in self.round_to.values() if isinstance(self.round_to, Mapping) else (self.round_to,):
+            _check_count("round_to", multiple)
         _check_count("floor_units", self.floor_units)
         if not self.graph.prunable:
             raise ModelError(
@@ -93,7 +95,11 @@ class Task:
     @property
     def _rules(self) -> str:
         floor = f", floor_units={self.floor_units}" if self.floor_units > 1 else ""
-        return f"lower={self.lower:g}{floor} and round_to={self.round_to}"
+        multiples = "by group" if isinstance(self.round_to, Mapping) else self.round_to
+        return f"lower={self.lower:g}{floor} and round_to={multiples}"
+
+    def _multiple(self, name: str) -> int:
+        return self.round_to.get(name, 1) if isinstance(self.round_to, Mapping) else self.round_to
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -123,7 +129,7 @@ class Task:
     @cached_property
     def _allowed(self) -> tuple[Vector, ...]:
         return tuple(
-            _allowed(group.size, self.lower, self.upper, self.round_to, self.floor_units)
+            _allowed(group.size, self.lower, self.upper, self._multiple(group.name), self.floor_units)
             for group in self.graph.prunable
         )
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from autoprune.errors import ModelError
-from autoprune.graph import counted_macs
+from autoprune.errors import ModelError, PlanError
+from autoprune.graph import Settings, counted_macs, trace_program
 from autoprune.plan import Plan
-from autoprune.surgery.apply import check_plan_fits, pruned, rewriter_of
+from autoprune.surgery.apply import check_graph_fits, check_plan_fits, pruned, rewriter_of
 from autoprune.surgery.compare import COARSE, TOLERANCES, call, cast, devices_of, dtype_of, outputs, relative
 from autoprune.surgery.masking import zeroed
 from autoprune.surgery.slicer import Slicer
@@ -36,6 +36,10 @@ class Verification:
             network with the removed units zeroed, relative to the largest absolute output.
         effect: The same between sliced and dense network. At 0 the removed units never mattered, and
             `difference` proves nothing.
+
+            Of a plan with inexact groups (`Plan.inexact`), which no masked network equals, `difference` is
+            that between its two forms, the model's own class and the rewritten graph; if the plan has the
+            form "graph", that of its exact groups alone.
         tolerance: Largest `difference` that passes.
         macs: MACs of the sliced network on the example inputs, as `autoprune.graph.counted_macs` counts them.
         macs_expected: MACs by the plan, scaled to these inputs by what the dense network costs on them.
@@ -105,18 +109,18 @@ def verify(
 
     Args:
         model: The dense network of the plan, in any mode; untouched.
-        plan: The plan, of either form. Groups whose note says that pruning them is inexact fail by nature.
+        plan: The plan, of either form.
         example_inputs: Inputs as for the trace; the batch may have another size.
         quick: Leave out the backward pass and the `state_dict` round trip.
         rewriter: Of a plan of the form "graph", what makes its networks; None exports the model again.
 
     Raises:
         PlanError: The plan belongs to another network.
+        TraceError: The model is to be exported again, and `torch.export` refuses it.
         ModelError: The sliced network cannot run, or outputs are not finite or not comparable.
     """
     check_plan_fits(model, plan)
-    if plan.form == "graph" and rewriter is None:
-        rewriter = rewriter_of(model, plan, example_inputs)
+    rewriter = rewriter or _rewriter(model, plan, example_inputs)
     difference, effect, tolerance = _compare(model, plan, example_inputs, rewriter)
     make = partial(pruned, model, plan, rewriter=rewriter)
     small = make().eval()
@@ -158,8 +162,30 @@ def check_masked_equals_sliced(
         ModelError: The sliced network cannot run, or outputs are not finite or not comparable.
     """
     check_plan_fits(model, plan)
-    rewriter = rewriter_of(model, plan, example_inputs) if plan.form == "graph" else None
+    rewriter = _rewriter(model, plan, example_inputs)
     return _differences(model, plan, example_inputs, dtype, rewriter)[0]
+
+
+def _rewriter(model: nn.Module, plan: Plan, example_inputs: Any) -> "Rewriter | None":
+    """What makes the networks of a plan of the form "graph", or, if it is inexact, those to compare with."""
+    if plan.form == "graph":
+        return rewriter_of(model, plan, example_inputs)
+    return _twin(model, plan, example_inputs) if plan.inexact else None
+
+
+def _twin(model: nn.Module, plan: Plan, example_inputs: Any) -> "Rewriter":
+    """Makes the networks of a plan of the form "class" from the exported graph."""
+    from autoprune.graph.rewriter import Rewriter
+
+    for heads in (True, False):
+        traced = trace_program(model, example_inputs, Settings(inexact=True, heads=heads))
+        try:
+            check_graph_fits(traced.graph, plan)
+        except PlanError as error:
+            mismatch = error
+        else:
+            return Rewriter(traced)
+    raise mismatch
 
 
 def _compare(
@@ -213,9 +239,25 @@ def _differences(
             f"the pruned network cannot run: {type(error).__name__}: {error}; its forward may hold a size "
             "that pruning changes, leave the group concerned dense"
         ) from error
-    with zeroed(dense, plan.slices):
-        reference = outputs(dense, example_inputs)
-    return relative(reference, sliced, before), relative(before, sliced, before)
+    reference, found = _reference(dense, plan, example_inputs, rewriter, sliced)
+    return relative(reference, found, before), relative(before, sliced, before)
+
+
+def _reference(
+    dense: nn.Module, plan: Plan, example_inputs: Any, rewriter: "Rewriter | None", sliced: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Two lists of outputs that must be equal."""
+    if not plan.inexact or rewriter is None:
+        with zeroed(dense, plan.slices):
+            return outputs(dense, example_inputs), sliced
+    source = {name: held.tensor for name, held in held_tensors(dense).items()}
+    keep = {name: group.keep for name, group in plan.groups.items()}
+    if plan.form == "class":
+        return outputs(rewriter(keep, source=source).eval(), example_inputs), sliced
+    exact = {name: units for name, units in keep.items() if name not in plan.inexact}
+    found = outputs(rewriter(exact, source=source).eval(), example_inputs)
+    with zeroed(dense, rewriter.graph.slices(exact)):
+        return outputs(dense, example_inputs), found
 
 
 def _trains_as_before(model: nn.Module, make: Callable[[], nn.Module], example_inputs: Any) -> bool | None:

@@ -1,7 +1,6 @@
 """Deep deterministic policy gradient, with AMC's changes and free episodes inside a fitted surrogate."""
 
 from autoprune.agents.ddpg.agent import DDPGAgent
-from autoprune.agents.ddpg.policy import Policy
 from autoprune.agents.ddpg.settings import VARIANTS, DDPGSettings
 
-__all__ = ["VARIANTS", "DDPGAgent", "DDPGSettings", "Policy"]
+__all__ = ["VARIANTS", "DDPGAgent", "DDPGSettings"]

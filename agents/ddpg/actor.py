@@ -16,14 +16,16 @@ class OffsetActor(Actor):
 
     With the network's output f in (-1, 1) the action is `r + f * (1 - r)` above the reference r and
     `r + f * (r + 1)` below it: always in [-1, 1], and the reference itself at f = 0, where the network starts
-    (residual policy learning, Silver et al. 2018, arXiv:1812.06298).
+    (residual policy learning, Silver et al. 2018, arXiv:1812.06298). A `reach` below 1 keeps it near the
+    reference: f is multiplied by it.
     """
 
     reference: int = 0
+    reach: float = 1.0
 
     def forward(self, obs: Tensor) -> Tensor:
         """Actions of shape (b, 1)."""
-        offset = super().forward(obs)
+        offset = super().forward(obs) * self.reach
         reference = obs[:, self.reference : self.reference + 1]
         room = torch.where(offset > 0, 1 - reference, 1 + reference)
         return reference + offset * room
@@ -37,6 +39,7 @@ class OffsetPolicy(TD3Policy):
         action_space: As in stable-baselines3.
         lr_schedule: As in stable-baselines3.
         reference: Position of the reference action in the observation.
+        reach: How far from the reference an action may be, as a share of the room on either side.
         **kwargs: As in stable-baselines3.
     """
 
@@ -47,15 +50,16 @@ class OffsetPolicy(TD3Policy):
         lr_schedule: Any,
         *,
         reference: int,
+        reach: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        self._reference = reference
+        self._reference, self._reach = reference, reach
         super().__init__(observation_space, action_space, lr_schedule, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """An actor that starts close to the reference."""
         actor = OffsetActor(**self._update_features_extractor(self.actor_kwargs, features_extractor))
-        actor.reference = self._reference
+        actor.reference, actor.reach = self._reference, self._reach
         last = [layer for layer in actor.mu if isinstance(layer, nn.Linear)][-1]
         with torch.no_grad():
             last.weight.mul_(_FIRST_SCALE)

@@ -8,21 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
-from autoprune.agents.agent import Agent, State
-from autoprune.agents.ddpg.algorithm import AMCDDPG, Explore
+from autoprune.agents.agent import State
+from autoprune.agents.ddpg.algorithm import AMCDDPG
 from autoprune.agents.ddpg.dreamer import Dreamer
+from autoprune.agents.ddpg.free import FreeEpisodes
+from autoprune.agents.ddpg.inherited import Inherited, settings_with
 from autoprune.agents.ddpg.labels import final_rewards, standard_returns
 from autoprune.agents.ddpg.noise import sigma_at, truncated_normal
-from autoprune.agents.ddpg.policy import Policy
 from autoprune.agents.ddpg.settings import DDPGSettings, make_settings
 from autoprune.agents.ddpg.storage import nested, prefixed
 from autoprune.agents.ddpg.surrogate import curve_credits, fit_surrogate
+from autoprune.agents.policies.make import make_policy
+from autoprune.agents.policies.policy import Policy, Replay
+from autoprune.agents.proposing import ProposingAgent
 from autoprune.agents.walk import Outcome, actions_of, outcome_of
 from autoprune.allocation import greedy
+from autoprune.budget.cost import Vector
 from autoprune.errors import ArgumentError
 
+_ATTEMPTS = 20
 
-class DDPGAgent(Agent):
+
+class DDPGAgent(ProposingAgent):
     """DDPG (Lillicrap et al. 2016, arXiv:1509.02971) as in AMC (He et al. 2018, arXiv:1802.03494), and more.
 
     With the default variant `dyna`, an episode is: fit a surrogate to all evaluated candidates; let the
@@ -34,19 +41,33 @@ class DDPGAgent(Agent):
         env: The environment.
         seed: Source of all randomness.
         variant: `dyna`, `credit`, `greedy` or `amc`; see `VARIANTS`.
+        init_policy: Begin with the actor and the critic of this policy, with less noise and no warm-up, and
+            try its own allocation in the first or second episode. Steps that it brings along are learned
+            from again.
         **changes: Single fields of `DDPGSettings` that differ from the variant.
 
     Raises:
-        ArgumentError: An unknown variant or setting, a value out of range, or an actor around the reference
-            with an observation set that has no feature `reference`.
+        ArgumentError: An unknown variant or setting, a value out of range, an actor around the reference
+            with an observation set that has no feature `reference`, or a policy that does not fit.
     """
 
     name: ClassVar[str] = "ddpg"
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], *, seed: int = 0, variant: str = "dyna", **changes: Any
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        seed: int = 0,
+        variant: str = "dyna",
+        init_policy: Policy | None = None,
+        **changes: Any,
     ) -> None:
         super().__init__(env, seed=seed)
+        self._inherited, self._greedy_of = None, self.task
+        if init_policy is not None:
+            changes = settings_with(init_policy, changes) | {"warmup": 0}
+            self._inherited = Inherited(self.env, init_policy)
+            self.env, self.task = self._inherited.env, self._inherited.env.task
         self.settings: DDPGSettings = make_settings(variant, changes)
         names = self.env.observation.names
         if self.settings.around_reference and "reference" not in names:
@@ -57,8 +78,11 @@ class DDPGAgent(Agent):
         reference = names.index("reference") if self.settings.around_reference else None
         self._algorithm = AMCDDPG(self.env, self.settings, self.seed, reference)
         self._dreamer = Dreamer(self.env, self._algorithm, self.settings) if self.settings.rounds else None
+        self._alone = FreeEpisodes(self.env, 1)
         self._vectors = np.zeros((0, len(self.task.names)), np.int64)
         self._rewards = np.zeros(0)
+        if init_policy is not None:
+            self._algorithm.begin_with(init_policy.tensors, self.settings.freeze, init_policy.card.reach)
         self._connect()
 
     def _connect(self) -> None:
@@ -68,47 +92,74 @@ class DDPGAgent(Agent):
             self._algorithm.replay_buffer.baseline_rate = self.settings.baseline_rate
         if self._dreamer is not None:
             self._dreamer.buffer.rng = self._rng
+        if self._inherited is not None:
+            self._inherited.connect(self._rng)
 
     @property
     def policy(self) -> Policy:
         """A copy of what was learned so far."""
-        settings = self.settings
-        return Policy(
-            self._algorithm.actor, self.env.observation_set, settings.hidden, settings.around_reference
+        return make_policy(
+            self._algorithm.policy,
+            [self.env],
+            settings=self.settings,
+            rewards=self._rewards,
+            before=None if self._inherited is None else self._inherited.policy,
+        )
+
+    @property
+    def replay(self) -> Replay | None:
+        """The steps of the real episodes in memory; None where they are no returns, or there are none."""
+        if not self.settings.curve_credit or not len(self._rewards):
+            return None
+        stored = self._algorithm.replay_buffer.stored()
+        return Replay(
+            stored["observations"][:, 0], stored["actions"][:, 0, 0], stored["rewards"][:, 0].copy()
         )
 
     @property
     def sigma(self) -> float:
         """Standard deviation of the noise in the next episode."""
         s = self.settings
-        return sigma_at(
-            self.episodes, warmup=s.warmup, start=s.noise, decay=s.noise_decay, floor=s.noise_floor
-        )
+        start = s.noise if self._inherited is None else max(s.init_noise * s.noise, s.noise_floor)
+        return sigma_at(self.episodes, warmup=s.warmup, start=start, decay=s.noise_decay, floor=s.noise_floor)
 
-    def _play(self) -> Outcome:
-        explore = self._explore()
+    def _perform(self, vector: Vector) -> Outcome:
+        actions = actions_of(self.task, vector)
         update = self.episodes + 1 > self.settings.warmup
-        info = self._algorithm.play(explore, _AtEnd(self._note), update=update)
+        info = self._algorithm.play(
+            lambda step, action: float(actions[step]), _AtEnd(self._note), update=update
+        )
         return outcome_of(self.task, info)
 
-    def _explore(self) -> Explore:
-        """How the next episode chooses its actions."""
-        if self.episodes < self.settings.warmup:
-            return lambda step, action: float(self._rng.uniform(-1.0, 1.0))
-        if self.episodes == 0 and self.settings.around_reference:
-            return self._planned(greedy(self.task))
+    def propose(self, pending: Vector) -> Vector:
+        """What the next episode tries."""
+        count, known = self.episodes + len(pending), np.vstack([self._vectors, pending])
+        if count < self.settings.warmup:
+            return self._rolled(lambda action: self._rng.uniform(-1.0, 1.0, len(action)))
+        if count == 0 and self.settings.around_reference:
+            return greedy(self._greedy_of)
+        if self._inherited is not None:
+            if not _among(self._inherited.vector, known):
+                return self._inherited.vector
+            self._inherited.learn(self._algorithm, self.settings.replay_steps)
         if self._dreamer is not None and len(self._rewards):
             optimism = self.settings.optimism
             surrogate = fit_surrogate(self.task, self._vectors, self._rewards, optimism, self._rng)
-            proposal = self._dreamer.propose(surrogate, self._vectors, self._rewards, self.sigma, self._rng)
-            return self._planned(proposal)
+            seen = (self._vectors, self._rewards)
+            return self._dreamer.propose(surrogate, *seen, self.sigma, self._rng, pending)
         sigma = self.sigma
-        return lambda step, action: float(truncated_normal(action.clip(-1, 1), sigma, self._rng)[0])
+        vector = self._rolled(lambda action: truncated_normal(action.clip(-1, 1), sigma, self._rng))
+        for _ in range(_ATTEMPTS if len(pending) else 0):
+            if not _among(vector, pending):
+                break
+            vector = self._rolled(lambda action: truncated_normal(action.clip(-1, 1), sigma, self._rng))
+        return vector
 
-    def _planned(self, vector: NDArray[np.int64]) -> Explore:
-        """The actions of an episode that was played before, in free episodes."""
-        actions = actions_of(self.task, vector)
-        return lambda step, action: float(actions[step])
+    def _rolled(self, noisy: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Vector:
+        """Where one episode ends that follows the policy as `noisy` changes its actions."""
+        rollout = self._alone.walk(lambda at, seen: noisy(self._algorithm.act(seen)))
+        result: Vector = rollout.vectors[0]
+        return result
 
     def _note(self) -> None:
         """Keep the finished episode and pay all that are in the real memory anew."""
@@ -153,6 +204,10 @@ class _AtEnd(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         self._then()
+
+
+def _among(vector: Vector, vectors: Vector) -> bool:
+    return bool((vectors == vector).all(1).any())
 
 
 def _slots(count: int, size: int) -> NDArray[np.int64]:

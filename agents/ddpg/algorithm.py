@@ -11,12 +11,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from autoprune.agents.ddpg.actor import OffsetPolicy
 from autoprune.agents.ddpg.buffer import EpisodeBuffer
 from autoprune.agents.ddpg.settings import DDPGSettings
 from autoprune.agents.ddpg.storage import load_optimizer, module_state, nested, optimizer_state, prefixed
+from autoprune.agents.policies.networks import load_weights
 from autoprune.agents.randomness import local_torch
 from autoprune.envs.env import PruningEnv
 
@@ -44,7 +46,7 @@ class AMCDDPG(DDPG):
         self.last_info: dict[str, Any] = {}
         policy_kwargs: dict[str, Any] = {"net_arch": list(settings.hidden)}
         if reference is not None:
-            policy_kwargs["reference"] = reference
+            policy_kwargs |= {"reference": reference, "reach": settings.reach}
         with local_torch(seed):
             super().__init__(
                 "MlpPolicy" if reference is None else OffsetPolicy,
@@ -63,6 +65,20 @@ class AMCDDPG(DDPG):
         self.set_logger(Logger(None, []))
         self._explore: Explore = lambda step, action: float(action[0])
         self._step = 0
+
+    def begin_with(self, weights: Mapping[str, Tensor], freeze: int, reach: float = 1.0) -> None:
+        """Take over the weights of a policy and keep the first `freeze` layers of actor and critic.
+
+        What an actor of a smaller `reach` does, this one does too as far as its last layer is linear.
+        """
+        load_weights(self.policy, weights)
+        for actor in (self.actor, self.actor_target):
+            last = _layers(actor.mu)[-1]
+            for tensor in (last.weight, last.bias):
+                tensor.data.mul_(reach / self._settings.reach)
+        for stack in (self.actor.mu, self.critic.q_networks[0]):
+            for layer in _layers(stack)[:freeze]:
+                layer.requires_grad_(False)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Nothing: stable-baselines3 would seed the global generators."""
@@ -154,3 +170,8 @@ class AMCDDPG(DDPG):
         executed = np.array([info["executed_action"] for info in infos], np.float32)
         super()._store_transition(replay_buffer, executed, new_obs, reward, dones, infos)
         self.last_info = infos[0]
+
+
+def _layers(stack: nn.Module) -> list[nn.Linear]:
+    """The linear layers of a network, in order."""
+    return [layer for layer in stack.children() if isinstance(layer, nn.Linear)]

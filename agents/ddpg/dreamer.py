@@ -28,6 +28,7 @@ class Dreamer:
 
     Attributes:
         buffer: The free episodes of the latest rounds; always labeled by the newest surrogate.
+        elites: The best candidates of the latest proposal, the best first, shape (k, n).
     """
 
     def __init__(self, env: PruningEnv, algorithm: AMCDDPG, settings: DDPGSettings) -> None:
@@ -40,6 +41,7 @@ class Dreamer:
         self.buffer = EpisodeBuffer(slots * self._n, env.observation_space, env.action_space, "cpu")
         self._vectors = np.zeros((0, self._n), np.int64)
         self._next = 0
+        self.elites: Vector = self._vectors
 
     def propose(
         self,
@@ -48,6 +50,7 @@ class Dreamer:
         rewards: NDArray[np.float64],
         sigma: float,
         rng: np.random.Generator,
+        pending: Vector | None = None,
     ) -> Vector:
         """Run the rounds and return the most promising candidate met that was not evaluated yet.
 
@@ -57,6 +60,7 @@ class Dreamer:
             rewards: Their rewards, shape (k,).
             sigma: Noise of the policy.
             rng: Source of randomness.
+            pending: Further candidates that are not to be proposed again, shape (m, n).
 
         Returns:
             Widths of shape (n,); what the policy does without noise if all were evaluated before.
@@ -72,7 +76,9 @@ class Dreamer:
             self._learn(surrogate)
             met = _best(np.vstack([met, rollouts.vectors]), surrogate, self._settings.elites)
             self._imitate(met)
-        candidates = _unseen(np.concatenate(fresh), tried)
+        self.elites = met
+        known = tried if pending is None else np.vstack([tried, pending])
+        candidates = _unseen(np.concatenate(fresh), known)
         assert first is not None, "there is at least one round"
         return _best(candidates, surrogate, 1)[0] if len(candidates) else first
 
@@ -93,11 +99,14 @@ class Dreamer:
             self._algorithm.train_on(self.buffer, self._settings.gradient_steps)
 
     def _imitate(self, elites: Vector) -> None:
-        if not self._settings.imitation_steps:
-            return
+        if self._settings.imitation_steps:
+            self._imitation(*self.lesson(elites), self._settings.imitation_steps)
+
+    def lesson(self, elites: Vector) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Observations (m, features) and actions (m,) on the way to candidates (k, n)."""
         shown = self._shown.follow(np.resize(elites, (self._settings.elites, self._n)))
         seen = shown.observations[:, :-1].reshape(-1, shown.observations.shape[-1])
-        self._imitation(seen, shown.actions.reshape(-1), self._settings.imitation_steps)
+        return seen, shown.actions.reshape(-1)
 
     def state_dict(self) -> dict[str, Any]:
         """Memory and optimizer."""

@@ -59,14 +59,15 @@ class FreeEpisodes:
         share = rng.choice([1.0, 0.5, min(1.0, 1.5 / n)], (self._count, 1))
         noisy = sigmas * (rng.random((self._count, n)) < share)
         noisy[0] = 0.0
-        return self._walk(lambda at, seen: truncated_normal(act(seen).clip(-1, 1), noisy[:, at], rng))
+        return self.walk(lambda at, seen: truncated_normal(act(seen).clip(-1, 1), noisy[:, at], rng))
 
     def follow(self, vectors: Vector) -> Rollouts:
         """Walk to given widths, shape (count, n)."""
         actions = actions_of(self._task, vectors)
-        return self._walk(lambda at, seen: actions[:, at])
+        return self.walk(lambda at, seen: actions[:, at])
 
-    def _walk(self, choose: Callable[[int, NDArray[np.float32]], NDArray[np.float64]]) -> Rollouts:
+    def walk(self, choose: Callable[[int, NDArray[np.float32]], NDArray[np.float64]]) -> Rollouts:
+        """Play all episodes with the actions (count,) that `choose` makes of step and observations."""
         seen = [self._episodes.reset()]
         for at in range(len(self._task.names)):
             seen.append(self._episodes.step(choose(at, seen[-1])[:, None]).observations)

@@ -17,6 +17,8 @@ class DDPGSettings:
     Attributes:
         around_reference: The actor's output is an offset from the greedy allocation, and the first episode is
             that allocation. Otherwise the actor decides alone, from scratch (AMC).
+        reach: How far from that allocation an action of the actor may be, as a share of the room on either
+            side; below 1 for policies that are to serve other networks.
         curve_credit: Every step is paid its weighted curve error, the last one the rest of the reward, and
             the critic learns returns. Otherwise every step is paid the final reward less a moving
             baseline, and the critic bootstraps (AMC).
@@ -39,9 +41,13 @@ class DDPGSettings:
         noise_decay: Factor of the noise per episode behind the warm-up (AMC).
         noise_floor: Smallest standard deviation.
         baseline_rate: Weight of the newest batch in the moving baseline (AMC).
+        init_noise: Factor of the noise where the agent begins with a policy that was learned before.
+        freeze: How many first layers of actor and critic such a policy keeps as they are.
+        replay_steps: Updates per episode on the stored steps that such a policy may bring along.
     """
 
     around_reference: bool = True
+    reach: float = 1.0
     curve_credit: bool = True
     rounds: int = 2
     batch_episodes: int = 192
@@ -61,21 +67,29 @@ class DDPGSettings:
     noise_decay: float = 0.99
     noise_floor: float = 0.1
     baseline_rate: float = 0.5
+    init_noise: float = 0.5
+    freeze: int = 0
+    replay_steps: int = 5
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for name in ("batch_episodes", "elites", "kept_rounds", "batch_size", "memory"):
             _check(name, getattr(self, name), 1, whole=True)
-        for name in ("rounds", "gradient_steps", "imitation_steps", "warmup"):
+        for name in ("rounds", "gradient_steps", "imitation_steps", "warmup", "freeze", "replay_steps"):
             _check(name, getattr(self, name), 0, whole=True)
-        for name in ("optimism", "actor_rate", "critic_rate", "noise", "noise_floor"):
+        for name in ("optimism", "actor_rate", "critic_rate", "noise", "noise_floor", "init_noise"):
             _check(name, getattr(self, name), 0)
-        for name in ("tau", "noise_decay", "baseline_rate"):
+        for name in ("tau", "noise_decay", "baseline_rate", "reach"):
             _check(name, getattr(self, name), 0, 1)
         if not self.hidden:
             raise ArgumentError("hidden must name at least one layer, got ()")
         for size in self.hidden:
             _check("hidden", size, 1, whole=True)
+        if self.freeze > len(self.hidden):
+            raise ArgumentError(
+                f"freeze must leave the last layer free, at most {len(self.hidden)} for "
+                f"{len(self.hidden)} hidden layers, got {self.freeze}"
+            )
 
 
 def _check(name: str, value: Any, low: float, high: float = float("inf"), *, whole: bool = False) -> None:

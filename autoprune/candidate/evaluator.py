@@ -18,9 +18,12 @@ from autoprune.score import Evaluation, Score
 from autoprune.score.batches import as_channels_last, resident
 from autoprune.surgery.changes import Changed, Surgery
 from autoprune.surgery.slicer import Slicer
+from autoprune.timings import Timings
 
 if TYPE_CHECKING:
     from autoprune.calibration import Calibration
+    from autoprune.candidate.cluster import RayWorkers
+    from autoprune.candidate.workers import Workers
 
 _Plain: TypeAlias = Mapping[str, Sequence[int]]
 _Make: TypeAlias = Callable[[Mapping[str, Indices], Changed, Mapping[str, Tensor]], nn.Module]
@@ -47,6 +50,9 @@ class CandidateEvaluator:
         seed: Seed of the positions in the maps that the re-fit looks at.
         memo: How many of the latest evaluations are remembered.
 
+    Attributes:
+        timings: Seconds that making and scoring candidates took, by part.
+
     Raises:
         ArgumentError: `order` misses a prunable group or is not a permutation; no calibration; the model is
             not the one that the graph was traced from; or candidates are exported graphs that take batches
@@ -72,6 +78,7 @@ class CandidateEvaluator:
                 "calibration must be given to reconstruct weights; pass one, or reconstruct=False"
             )
         model = unwrap(model)
+        self.timings = Timings()
         self._graph = graph
         self._score = score
         self._order = _checked_order(graph, order)
@@ -98,11 +105,15 @@ class CandidateEvaluator:
             ArgumentError: As `keep`.
             ModelError: The surgery is impossible for a module.
         """
-        keep = self.keep(widths)
-        changed = self._surgery(keep)
-        overrides: Mapping[str, Tensor] = self._reconstruct(keep) if self._reconstruct else {}
-        candidate = self._make(keep, changed, overrides).eval()
-        self._fit(candidate, keep)
+        with self.timings("cut"):
+            keep = self.keep(widths)
+            changed = self._surgery(keep)
+        with self.timings("least squares"):
+            overrides: Mapping[str, Tensor] = self._reconstruct(keep) if self._reconstruct else {}
+        with self.timings("build"):
+            candidate = self._make(keep, changed, overrides).eval()
+        with self.timings("re-fit"):
+            self._fit(candidate, keep)
         return candidate
 
     def evaluate(self, widths: Mapping[str, int]) -> Evaluation:
@@ -114,11 +125,41 @@ class CandidateEvaluator:
         """
         full = self._graph.widths(widths)
         key = tuple(full[name] for name in self._order)
-        evaluation = self._memo.pop(key, None) or self._score(self.build(widths))
+        evaluation = self._memo.pop(key, None) or self._scored(self.build(widths))
+        self._remember(key, evaluation)
+        return Evaluation(evaluation.score, dict(evaluation.metrics))
+
+    def prefetch(self, candidates: Sequence[Mapping[str, int]], workers: "Workers | RayWorkers") -> None:
+        """Have candidates evaluated side by side and remember the results for `evaluate`.
+
+        Args:
+            candidates: Widths by group name, at most as many as are remembered.
+            workers: Hold this object.
+
+        Raises:
+            ArgumentError: As `keep`.
+            ModelError: A candidate cannot be made or run.
+            RunError: The workers died again and again.
+        """
+        missing: dict[tuple[int, ...], dict[str, int]] = {}
+        for widths in candidates:
+            full = self._graph.widths(widths)
+            key = tuple(full[name] for name in self._order)
+            if key not in self._memo:
+                missing[key] = dict(widths)
+        with self.timings(f"candidates, {workers.count} workers"):
+            evaluations = workers(list(missing.values()))
+        for key, evaluation in zip(missing, evaluations, strict=True):
+            self._remember(key, evaluation)
+
+    def _scored(self, candidate: nn.Module) -> Evaluation:
+        with self.timings("score"):
+            return self._score(candidate)
+
+    def _remember(self, key: tuple[int, ...], evaluation: Evaluation) -> None:
         self._memo[key] = evaluation
         while len(self._memo) > self._memo_size:
             self._memo.popitem(last=False)
-        return Evaluation(evaluation.score, dict(evaluation.metrics))
 
 
 def _maker(graph: PruneGraph, model: nn.Module, score: Score) -> _Make:

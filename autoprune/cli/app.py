@@ -11,6 +11,7 @@ from autoprune.cli.demo import demo
 from autoprune.cli.export import export
 from autoprune.cli.guard import GuardedGroup
 from autoprune.cli.inspect import inspect
+from autoprune.cli.policies import policies
 from autoprune.cli.profile import profile
 from autoprune.cli.prune import prune
 from autoprune.cli.report_page import report
@@ -21,7 +22,6 @@ from autoprune.cli.sweep import sweep
 
 app = typer.Typer(
     cls=GuardedGroup,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -66,3 +66,4 @@ app.command()(prune)
 app.command()(sensitivity)
 app.command()(criteria)
 app.command()(demo)
+app.add_typer(policies, name="policies")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autoprune.cli.options import Quiet
+from autoprune.cli.options import Progress, Quiet, Shown
 
 FINETUNE_EPOCHS = 5
 
@@ -24,6 +24,7 @@ def demo(
         int, typer.Option("--episodes", "-n", metavar="N", help="Candidates to evaluate.")
     ] = 100,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="For the training and the search.")] = 0,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
 ) -> None:
     """Train a small network on handwritten digits, prune it to 30% of its MACs, and compare.
@@ -36,8 +37,9 @@ def demo(
 
     import autoprune
     from autoprune.cli.compare import compare, contenders
-    from autoprune.cli.console import err, show
+    from autoprune.cli.console import show
     from autoprune.cli.demo_report import demo_report
+    from autoprune.cli.listen import listener
     from autoprune.cli.progress import SearchProgress
     from autoprune.demo import splits, trained
     from autoprune.demo.folder import fresh_folder
@@ -48,8 +50,8 @@ def demo(
     autoprune.Budget.parse(budget)
     data, folder = splits(), fresh_folder(out)
     settings: dict[str, Any] = {"budget": budget, "seed": seed}
-    with SearchProgress(err(), quiet) as progress:
-        progress.on_stage("training the network")
+    with listener(SearchProgress, progress, quiet) as seen:
+        seen.on_stage("training the network")
         dense = trained(data, seed)
         write_tensors(folder / "dense.safetensors", dense.state_dict())
         result = autoprune.search(
@@ -60,13 +62,13 @@ def demo(
             agent="ddpg",
             episodes=episodes,
             run_dir=folder / "search",
-            callbacks=[progress],
+            callbacks=[seen],
         )
-        networks = contenders(result, dense, None, data, settings, progress.on_stage)
-        rows, tuned = compare(networks, data, FINETUNE_EPOCHS, None, progress.on_stage)
+        networks = contenders(result, dense, None, data, settings, seen.on_stage)
+        rows, tuned = compare(networks, data, FINETUNE_EPOCHS, None, seen.on_stage)
         record_comparison(folder / "search", rows, FINETUNE_EPOCHS)
         autoprune.save(tuned["found"], result.plan, folder / "found")
-        progress.on_stage("done")
+        seen.on_stage("done")
     facts = {"budget": budget, "episodes": len(result.history)} | _counts(data)
     show(demo_report(folder, networks, rows, FINETUNE_EPOCHS, facts))
 

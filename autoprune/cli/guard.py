@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from autoprune.cli.config import add_config
 from autoprune.errors import AutopruneError
 
 USAGE = 2
@@ -43,7 +44,13 @@ class GuardedGroup(TyperGroup):
 
     Exit codes: 0 done; 1 an unexpected error; 2 a bad argument or any other error that autoprune raises on
     purpose; 130 interrupted before there was a result.
+
+    Every command of it, those of its groups too, takes its options from a file with `--config`.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        add_config(self.commands.values())
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn what it raises into one line and an exit code."""

@@ -1,9 +1,18 @@
 """Options that several commands share, so that each is worded once."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+
+class Shown(StrEnum):
+    """How progress is shown on stderr."""
+
+    bar = "bar"
+    json = "json"
+    none = "none"
 
 
 def _named(flag: str, letter: str, help: str) -> Any:
@@ -11,7 +20,7 @@ def _named(flag: str, letter: str, help: str) -> Any:
     return typer.Option(flag, letter, metavar="MODULE:CALLABLE", help=help)
 
 
-def _count(flag: str, help: str, **limits: int) -> Any:
+def _count(flag: str, help: str, **limits: Any) -> Any:
     return typer.Option(flag, metavar="N", help=help, **limits)
 
 
@@ -81,7 +90,23 @@ Plan = Annotated[
         "--plan", metavar="FILE", help="A plan.json, or a folder that holds one (a run for example)."
     ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only the result, on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="The same as --progress none.")]
+Progress = Annotated[
+    Shown,
+    typer.Option(
+        "--progress",
+        metavar="HOW",
+        help="bar, json (one object per line, for programs) or none; on stderr, the result is on stdout.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+TensorBoardToo = Annotated[
+    bool, typer.Option("--tensorboard", help="Write every episode to the folder `tensorboard` of the run.")
+]
+MLflowToo = Annotated[
+    str | None,
+    typer.Option("--mlflow", metavar="EXPERIMENT", help="Write every episode to this MLflow experiment."),
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, ...; by default where the network is."),

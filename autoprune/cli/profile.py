@@ -1,12 +1,12 @@
 """`autoprune profile`: times of layers on this machine, for latency budgets."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoprune.cli.options import ExampleData, Quiet, Shapes
+from autoprune.cli.options import ExampleData, Progress, Quiet, Shapes, Shown
 
 if TYPE_CHECKING:
     from autoprune.latency import LatencyTable, Requests
@@ -52,6 +52,7 @@ def profile(
     repeats: Annotated[
         int, typer.Option("--repeats", metavar="N", min=1, help="Timed runs of a point; their median counts.")
     ] = 20,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
 ) -> None:
     """Measure every distinct layer of a network over a grid of widths, once, for `search --latency-table`.
@@ -75,7 +76,7 @@ def profile(
         show([f"{_counted(wanted)} to measure are in {out}: autoprune profile --requests {out} --out FILE"])
         return
     known = [LatencyTable.load(path) for path in (*([out] if out.exists() else []), *(merge or ()))]
-    table = measure(wanted, repeats=repeats, on_layer=None if quiet else _progress)
+    table = measure(wanted, repeats=repeats, on_layer=_listener(progress, quiet))
     for other in reversed(known):
         table = other.merged(table)
     table.save(out)
@@ -102,7 +103,15 @@ def _requests(
     return requests_of(segments, target_of(inputs, network, backend, threads), points=points)
 
 
-def _progress(title: str, done: int, total: int) -> None:
+def _listener(progress: Shown, quiet: bool) -> Callable[[str, int, int], None] | None:
+    from autoprune.cli.events import Events
+
+    if quiet or progress is Shown.none:
+        return None
+    return Events().on_layer if progress is Shown.json else _line
+
+
+def _line(title: str, done: int, total: int) -> None:
     from autoprune.cli.console import err
 
     err().print(f"{done + 1}/{total} {title}", markup=False, soft_wrap=True)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoprune.cli.options import Data, Device, Model, Quiet, RunDir, Seed, Shapes
+from autoprune.cli.options import (
+    Data,
+    Device,
+    Model,
+    Progress,
+    Quiet,
+    RunDir,
+    Seed,
+    Shapes,
+    Shown,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,6 +119,7 @@ def prune(
     seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
 ) -> None:
     """Prune a network by a pipeline of pruning and training.
@@ -119,7 +130,8 @@ def prune(
 
     Example: `autoprune prune -m models:resnet20 -d data:splits -p iterative_magnitude -s 0.9 -o runs/imp`
     """
-    from autoprune.cli.console import err, show
+    from autoprune.cli.console import show
+    from autoprune.cli.listen import listener
     from autoprune.cli.prune_progress import PruneProgress
     from autoprune.cli.runs import default_run_dir
     from autoprune.cli.shapes import example_inputs, load_data
@@ -144,7 +156,7 @@ def prune(
     network, splits = load_model(model).to(device), load_data(data)
     taught = Distillation(temperature, distill) if distill else None
     trainer = Trainer(partial(sgd, lr=lr), distill=taught, accelerate=accelerate)
-    with PruneProgress(err(), quiet) as progress:
+    with listener(PruneProgress, progress, quiet) as seen:
         result = function(
             network,
             splits,
@@ -155,7 +167,7 @@ def prune(
             seed=seed,
             run_dir=run_dir or default_run_dir(model),
             resume=resume,
-            on_progress=progress,
+            on_progress=seen,
         )
     show([_table(result), str(result.measures), _tested(network, result, splits), _places(result)])
 

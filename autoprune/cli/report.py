@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoprune.budget.messages import show
+from autoprune.cli.as_json import as_json, of_search
 from autoprune.cli.compare import Row, compare, contenders
 from autoprune.errors import AutopruneError
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 SHAPING = (
     "budget", "criterion", "reward", "seed", "device", "round_to", "lower",
-    "floor_units", "include", "exclude", "search_images", "calibration_images", "fit_images",
+    "floor_units", "include", "exclude", "form", "heads", "inexact", "search_images", "calibration_images",
+    "fit_images",
 )  # fmt: skip
 """The settings of a search that shape a candidate, whichever agent chooses it."""
 
@@ -36,6 +38,8 @@ def report(
     settings: Mapping[str, Any],
     epochs: int,
     stage: Callable[[str], None],
+    *,
+    json: bool = False,
 ) -> list[Any]:
     """Compare, and tell where the result lies; fine-tuned weights are saved beside it.
 
@@ -49,6 +53,7 @@ def report(
         settings: All settings of the search by name; those in `SHAPING` are used.
         epochs: Of the fine-tuning of every row; 0 leaves it out.
         stage: Told what is being done.
+        json: One JSON object instead of tables.
 
     Returns:
         What to print.
@@ -57,20 +62,24 @@ def report(
 
     shaping = {name: settings[name] for name in SHAPING}
     tuned: Mapping[str, nn.Module] = {}
+    rows: Sequence[Row] = ()
+    reason = ""
     try:
         networks = contenders(result, dense, example_inputs, data, shaping, stage)
         rows, tuned = compare(networks, data, epochs, settings["device"], stage)
-        shown: list[Any] = [table(rows, epochs)]
         if result.run_dir is not None:
             from autoprune.report.comparison import record_comparison
 
             record_comparison(result.run_dir, rows, epochs)
     except (KeyboardInterrupt, AutopruneError) as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-        shown = [result.summary(), f"The comparison could not be made: {reason}"]
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        reason = f"The comparison could not be made: {why}"
     if result.run_dir is not None and "found" in tuned:
         autoprune.save(tuned["found"], result.plan, result.run_dir / "finetuned")
     stage("done")
+    if json:
+        return [as_json(of_search(result, rows, reason))]
+    shown = [result.summary(), reason] if reason else [table(rows, epochs)]
     return [*shown, ending(result), places(result, tuned="found" in tuned)]
 
 

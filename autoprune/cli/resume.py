@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from autoprune.cli.options import Device, Finetune, Quiet, RecordedData, RecordedModel
+from autoprune.cli.options import (
+    AsJson,
+    Device,
+    Finetune,
+    MLflowToo,
+    Progress,
+    Quiet,
+    RecordedData,
+    RecordedModel,
+    Shown,
+    TensorBoardToo,
+)
 
 
 def resume(
@@ -25,17 +36,23 @@ def resume(
     ] = None,
     device: Device = None,
     finetune_epochs: Finetune = 0,
+    tensorboard: TensorBoardToo = False,
+    mlflow: MLflowToo = None,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
+    json: AsJson = False,
 ) -> None:
     """Go on with a search that was stopped: exactly the episodes that it would have run.
 
     Example: `autoprune resume runs/r20`
     """
     import autoprune
-    from autoprune.cli.console import err, show
+    from autoprune.cli.console import show
+    from autoprune.cli.listen import listener
     from autoprune.cli.progress import SearchProgress
     from autoprune.cli.report import report
     from autoprune.cli.shapes import load_data
+    from autoprune.cli.trackers import trackers
     from autoprune.errors import RunError
     from autoprune.locate import load_model
     from autoprune.run.directory import RunDirectory
@@ -52,18 +69,19 @@ def resume(
     settings = config.settings.model_dump()
     if device is not None:
         settings["device"] = device
-    with SearchProgress(err(), quiet) as progress:
+    further = trackers(run_dir, tensorboard, mlflow)
+    with listener(SearchProgress, progress, quiet) as seen:
         result = autoprune.resume(
             run_dir,
             model=network,
             data=splits,
             episodes=episodes,
-            callbacks=[progress],
+            callbacks=[seen, *further],
             storage=storage,
             device=device,
         )
         inputs = read_inputs(directory.inputs_path)
-        shown = report(result, network, inputs, splits, settings, finetune_epochs, progress.on_stage)
+        shown = report(result, network, inputs, splits, settings, finetune_epochs, seen.on_stage, json=json)
     show(shown)
 
 

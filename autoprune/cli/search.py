@@ -1,11 +1,13 @@
 """`autoprune search`: from a trained network and a budget to a smaller network."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from autoprune.cli.options import (
     Agent,
+    AsJson,
     CalibrationImages,
     Criterion,
     Data,
@@ -14,12 +16,16 @@ from autoprune.cli.options import (
     Finetune,
     FitImages,
     LatencyTable,
+    MLflowToo,
     Model,
+    Progress,
     Quiet,
     RunDir,
     SearchImages,
     Seed,
     Shapes,
+    Shown,
+    TensorBoardToo,
 )
 
 
@@ -45,9 +51,13 @@ def search(
     seed: Seed = 0,
     device: Device = None,
     round_to: Annotated[
-        int,
-        typer.Option("--round-to", metavar="N", help="Round widths down to multiples of N; 8 suits GPUs."),
-    ] = 1,
+        str,
+        typer.Option(
+            "--round-to",
+            metavar="N|auto",
+            help="Round widths down to multiples of N (8 suits GPUs), or to what the latency table shows.",
+        ),
+    ] = "1",
     lower: Annotated[
         float,
         typer.Option("--lower", metavar="RATIO", help="Smallest share of its units that a group keeps."),
@@ -70,6 +80,25 @@ def search(
             help="Leave groups of such a name dense ('head.*'); repeat it for several.",
         ),
     ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--form",
+            metavar="NAME",
+            help="What comes back: class (the network's own), graph (the rewritten exported graph), or auto: "
+            "the first that is proven.",
+        ),
+    ] = "auto",
+    heads: Annotated[
+        bool,
+        typer.Option("--heads/--no-heads", help="Prune attention by whole heads, or inside all heads alike."),
+    ] = True,
+    inexact: Annotated[
+        bool,
+        typer.Option(
+            "--inexact/--no-inexact", help="Prune also channels that a layer normalization runs over."
+        ),
+    ] = False,
     search_images: SearchImages = 512,
     calibration_images: CalibrationImages = 2000,
     fit_images: FitImages = 256,
@@ -93,9 +122,32 @@ def search(
             help="Accept a latency table of another machine, thread count or library version.",
         ),
     ] = False,
+    init_policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--init-policy",
+            metavar="FOLDER",
+            help="Go on with a policy that was learned before, or with that of a finished run.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", metavar="N", help="Processes that evaluate candidates side by side."),
+    ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS|local", help="Let actors of this Ray cluster be the workers."),
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show also where the seconds of the search went.")
+    ] = False,
     finetune_epochs: Finetune = 0,
     input_shape: Shapes = None,
+    tensorboard: TensorBoardToo = False,
+    mlflow: MLflowToo = None,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
+    json: AsJson = False,
 ) -> None:
     """Search the layer-wise pruning ratios of a trained network under a hard budget.
 
@@ -107,10 +159,12 @@ def search(
     """
     import autoprune
     from autoprune.cli.console import err, show
+    from autoprune.cli.listen import listener
     from autoprune.cli.progress import SearchProgress
     from autoprune.cli.report import report
     from autoprune.cli.runs import default_run_dir
     from autoprune.cli.shapes import example_inputs, load_data
+    from autoprune.cli.trackers import trackers
     from autoprune.errors import ArgumentError
     from autoprune.locate import load_model
 
@@ -127,29 +181,43 @@ def search(
         "reward": reward,
         "seed": seed,
         "device": device,
-        "round_to": round_to,
+        "round_to": _multiple(round_to),
         "lower": lower,
         "floor_units": floor_units,
         "include": tuple(include_groups or ()),
         "exclude": tuple(exclude_groups or ()),
+        "form": form,
+        "heads": heads,
+        "inexact": inexact,
         "search_images": search_images,
         "calibration_images": calibration_images,
         "fit_images": fit_images,
     }
-    with SearchProgress(err(), quiet) as progress:
+    folder = run_dir or default_run_dir(model)
+    further = trackers(folder, tensorboard, mlflow)
+    with listener(SearchProgress, progress, quiet) as seen:
         result = autoprune.search(
             network,
             inputs,
             splits,
             **settings,
-            run_dir=run_dir or default_run_dir(model),
+            run_dir=folder,
             storage=storage,
             max_drop=max_drop,
             latency_table=latency_table,
             allow_foreign_table=allow_foreign_table,
-            callbacks=[progress],
+            init_policy=init_policy,
+            workers=workers,
+            ray=ray,
+            callbacks=[seen, *further],
             model_source=model,
             data_source=data,
         )
-        shown = report(result, network, inputs, splits, settings, finetune_epochs, progress.on_stage)
+        shown = report(result, network, inputs, splits, settings, finetune_epochs, seen.on_stage, json=json)
+    if profile:
+        err().print(f"Where the time went:\n{result.timings.table()}", markup=False, soft_wrap=True)
     show(shown)
+
+
+def _multiple(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text

@@ -12,10 +12,12 @@ from autoprune.cli.options import (
     Device,
     FitImages,
     Model,
+    Progress,
     Quiet,
     SearchImages,
     Seed,
     Shapes,
+    Shown,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def sensitivity(
     seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
 ) -> None:
     """Prune every group alone, ratio by ratio, and measure what that costs.
@@ -72,7 +75,8 @@ def sensitivity(
     Example: `autoprune sensitivity -m models:resnet20 -d data:splits -o sensitivity/r20`
     """
     import autoprune
-    from autoprune.cli.console import err, show
+    from autoprune.cli.console import show
+    from autoprune.cli.listen import listener
     from autoprune.cli.point_progress import PointProgress
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.locate import load_model
@@ -83,7 +87,7 @@ def sensitivity(
         check_metric(metric)
     network, splits = load_model(model), load_data(data)
     inputs = example_inputs(input_shape, None) if input_shape else None
-    with PointProgress(err(), quiet) as progress:
+    with listener(PointProgress, progress, quiet) as seen:
         result = autoprune.sensitivity(
             network,
             inputs,
@@ -98,8 +102,8 @@ def sensitivity(
             seed=seed,
             device=device,
             path=None if out is None else out / "points.json",
-            on_point=progress.on_point,
-            on_stage=progress.on_stage,
+            on_point=seen.on_point,
+            on_stage=seen.on_stage,
         )
     shown: list[Any] = [result.table(metric)]
     if out is not None:

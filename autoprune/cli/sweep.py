@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from autoprune.cli.options import Agent, Data, Device, Episodes, LatencyTable, Model, Quiet, Seed, Shapes
+from autoprune.cli.options import (
+    Agent,
+    AsJson,
+    Data,
+    Device,
+    Episodes,
+    LatencyTable,
+    Model,
+    Progress,
+    Quiet,
+    Seed,
+    Shapes,
+    Shown,
+)
 
 
 def sweep(
@@ -33,21 +46,25 @@ def sweep(
     seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,
+    progress: Progress = Shown.bar,
     quiet: Quiet = False,
+    json: AsJson = False,
 ) -> None:
     """Search several budgets, each starting from the last, and show the front of cost and score.
 
     Example: `autoprune sweep -m models:resnet20 -d data:splits -b macs=70%,macs=50%,macs=30% -o sweep`
     """
     from autoprune import api
-    from autoprune.cli.console import err, show
+    from autoprune.cli.as_json import as_json
+    from autoprune.cli.console import show
+    from autoprune.cli.listen import listener
     from autoprune.cli.progress import SearchProgress
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.locate import load_model
     from autoprune.run.sweep import CSV_NAME
 
     network, splits = load_model(model), load_data(data)
-    with SearchProgress(err(), quiet) as progress:
+    with listener(SearchProgress, progress, quiet) as seen:
         result = api.sweep(
             network,
             example_inputs(input_shape, None) if input_shape else None,
@@ -60,12 +77,15 @@ def sweep(
             device=device,
             baselines=(),
             latency_table=latency_table,
-            callbacks=[progress],
+            callbacks=[seen],
             model_source=model,
             data_source=data,
         )
     if plot is not None:
         result.plot(plot)
+    if json:
+        show([as_json({"run_dir": run_dir, "cost": result.cost, "points": result.rows()})])
+        return
     drawn = f" The plot is in {plot}." if plot is not None else ""
     lines = [f"Plans, one per point, are in {run_dir}/*/pruned; all numbers in {run_dir / CSV_NAME}.{drawn}"]
     show([result.table(), *lines])

@@ -299,6 +299,18 @@ def _reorder(call: Call, result: Value, sizes: Sizes) -> tuple[Any, Changes]:
     return call.node.target, {"order": [int(places[i]) for i in call["order"] if stays[i]]}
 
 
+def _spread(call: Call, result: Value, sizes: Sizes) -> tuple[Any, Changes]:
+    return call.node.target, {"places": _places(sizes.along(call["x"], int(call["dim"])))}
+
+
+def _collect(call: Call, result: Value, sizes: Sizes) -> tuple[Any, Changes]:
+    return call.node.target, {"places": _places(sizes.along(call["like"], int(call["dim"])))}
+
+
+def _places(stays: NDArray[np.bool_]) -> list[int]:
+    return [int(i) for i in np.flatnonzero(stays)]
+
+
 _CORRECTIONS: dict[str, Callable[[Call, Any, Sizes], tuple[Any, Changes]]] = {
     **dict.fromkeys(
         ("aten::view", "aten::expand", "aten::broadcast_to", "aten::_unsafe_view"), _viewed("size")
@@ -319,6 +331,8 @@ _CORRECTIONS: dict[str, Callable[[Call, Any, Sizes], tuple[Any, Changes]]] = {
     ),
     "aten::channel_shuffle": _shuffle,
     "python::reorder": _reorder,
+    "python::spread": _spread,
+    "python::collect": _collect,
     "aten::scaled_dot_product_attention": _pinned_scale,
 }
 

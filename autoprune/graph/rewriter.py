@@ -50,8 +50,15 @@ class Rewriter:
         """A pruned network of its own; arguments as of `rewrite`."""
         return rewrite(self.traced, keep, overrides, twin=self.twin, source=source)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exported graphs cannot be pickled; a copy in another process exports the network again."""
+        graph = self.graph
+        return _again, (graph.model, graph.inputs, graph.heads, graph.inexact)
 
-def make_rewriter(model: nn.Module, example_inputs: Any, *, inexact: bool = False) -> Rewriter:
+
+def make_rewriter(
+    model: nn.Module, example_inputs: Any, *, heads: bool = True, inexact: bool = False
+) -> Rewriter:
     """Export the network twice, at the batch size of the example inputs and at a larger one.
 
     If it cannot run on a larger batch, or does other things then, the rewriter makes networks for the traced
@@ -60,13 +67,14 @@ def make_rewriter(model: nn.Module, example_inputs: Any, *, inexact: bool = Fals
     Args:
         model: The network, in any mode; untouched.
         example_inputs: As for `trace`. Tensors with a dimension 0 as long as the first one's share its batch.
+        heads: As for `trace`.
         inexact: As for `trace`.
 
     Raises:
         ArgumentError: As `trace`.
         TraceError: As `trace`.
     """
-    settings = Settings(inexact=inexact, rewritten=True)
+    settings = Settings(inexact=inexact, rewritten=True, heads=heads)
     single = Rewriter(trace_program(model, example_inputs, settings))
     if not batch_size(example_inputs):
         return single
@@ -78,6 +86,10 @@ def make_rewriter(model: nn.Module, example_inputs: Any, *, inexact: bool = Fals
     except (TraceError, ModelError) as error:
         logger.info("the exported graph takes batches of one size only: %s", error)
     return single
+
+
+def _again(model: nn.Module, inputs: Any, heads: bool, inexact: bool) -> Rewriter:
+    return make_rewriter(model, inputs, heads=heads, inexact=inexact)
 
 
 def _groups(traced: Traced | None) -> Any:

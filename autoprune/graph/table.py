@@ -32,9 +32,22 @@ in another order.)
 
 A trace for the rewritten graph ties nothing: a shuffle becomes one list of positions (`reorder`), stacked
 parts are split first and viewed then, splits are as long as what stays. Every part keeps at least one
-channel. The units of attention are whole heads, or (`Settings(heads=False)`) one channel of every head:
-queries with keys, and values, each a group; the rewritten graph keeps the scale of the dense network. To
-prune both, prune one and trace the result for the other.
+channel. A convolution over the channels themselves, as efficient channel attention has it, reads what stays
+at the places where it was (`spread`), with zeros in between.
+
+## Attention and residual streams
+
+The units of attention are whole heads: queries, keys, values and output projection together. With
+`autoprune.trace(model, inputs, heads=False)` they are one channel of every head: queries with keys, and
+values, each a group; the rewritten graph keeps the scale of the dense network. To prune both, prune one and
+trace the result for the other. The hidden width of an MLP is a group of its own.
+
+A residual stream that runs through a layer normalization is locked, because removing a channel changes the
+statistics of those that stay: no choice of zeros does the same. `trace(..., inexact=True)` leaves such groups
+prunable, with a note that begins with "inexact"; `autoprune.verify` then compares the model's own class with
+the rewritten graph, or, where the plan has the form "graph", verifies its exact groups.
+
+`autoprune.search` takes `heads`, `inexact` and `form` as well.
 
 ## How this page is made
 

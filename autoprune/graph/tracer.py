@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from autoprune.graph.export import Exported
+from autoprune.graph.types import INEXACT
 from autoprune.graph.unionfind import Ids, UnionFind
 from autoprune.graph.values import Label, Value
 
@@ -121,9 +122,9 @@ class Tracer:
     def inexact(self, what: Ids | Label | Value | Iterable[Label], why: str) -> None:
         """Pruning these units changes the others: lock them, or only say so if the user allows it."""
         if self.settings.inexact:
-            self.note(what, f"inexact: {why}")
+            self.note(what, INEXACT + why)
         else:
-            self.lock(what, f"inexact: {why}")
+            self.lock(what, INEXACT + why)
 
     def locked(self, count: int, reason: str) -> Ids:
         """Fresh ids that stay forever, for positions that no parameter produces; shape (count,)."""

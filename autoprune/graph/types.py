@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 
+INEXACT = "inexact: "
+"""How a reason or note begins that tells of units whose removal changes those that stay."""
+
 
 class Member(NamedTuple):
     """One slice that a unit occupies: `indices` along dimension `dim` of the tensor named `parameter`."""
@@ -69,6 +72,11 @@ class Group:
     def prunable(self) -> bool:
         """Whether units of this group may be removed."""
         return not self.reason
+
+    @property
+    def exact(self) -> bool:
+        """Whether removing units is the same as zeroing them; not so where a normalization runs over them."""
+        return INEXACT not in self.note
 
     @cached_property
     def members(self) -> tuple[tuple[Member, ...], ...]:
@@ -164,6 +172,7 @@ class PruneGraph:
         fingerprint: Names and shapes of the model's parameters and buffers, in order.
         model: The network itself, without wrappers; None in a graph that was made by hand.
         inputs: The example inputs of the trace; None in a graph that was made by hand.
+        heads: Whether units of attention are whole heads; else they are one channel of every head.
         inexact: Whether the trace left channels prunable that a normalization runs over.
         form: What a pruned network is: the model's own class with smaller tensors, or the rewritten exported
             graph. "class" until `autoprune.surgery.proven` has run the network.
@@ -178,6 +187,7 @@ class PruneGraph:
     fingerprint: Mapping[str, tuple[int, ...]] = field(repr=False)
     model: "nn.Module | None" = field(default=None, repr=False)
     inputs: Any = field(default=None, repr=False)
+    heads: bool = True
     inexact: bool = False
     form: Literal["class", "graph"] = "class"
     form_reason: str = ""

@@ -14,6 +14,7 @@ from autoprune.graph.flops import count_macs
 from autoprune.graph.reorder import fold_lookups, fold_shuffles
 from autoprune.graph.rules.elementwise import IDENTITY
 from autoprune.graph.rules.reduce import HARMLESS_IF_UNUSED
+from autoprune.graph.spread import spread_convolutions
 from autoprune.graph.tracer import Tracer
 from autoprune.graph.unstack import unstack
 from autoprune.graph.values import Label, Value
@@ -37,6 +38,7 @@ def walk(tracer: Tracer) -> dict[fx.Node, Any]:
         fold_shuffles(root)
         unstack(root)
         fold_lookups(root, _constants(tracer))
+        spread_convolutions(root)
     scope = _Scope(tracer, root)
     for node in root.graph.nodes:
         if node.op == "placeholder":

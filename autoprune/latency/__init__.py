@@ -4,6 +4,7 @@ from autoprune.latency.backends import BACKENDS
 from autoprune.latency.cost import LatencyCost
 from autoprune.latency.network import Timed, anchored, candidate, time_networks
 from autoprune.latency.profile import Requests, complete, measure, profile, requests_of
+from autoprune.latency.rounding import channel_multiples
 from autoprune.latency.segments import Segment, segments_of
 from autoprune.latency.table import LatencyTable
 from autoprune.latency.target import Target
@@ -20,6 +21,7 @@ __all__ = [
     "Timed",
     "anchored",
     "candidate",
+    "channel_multiples",
     "complete",
     "measure",
     "profile",

@@ -55,15 +55,17 @@ def make_plan(
             found={"macs": graph.macs(widths), "params": graph.params(widths)},
         ),
         info=jsonable(info),
+        inputs=None if graph.inputs is None else describe_inputs(graph.inputs, dtype_of(model)),
         form=graph.form,
-        exported=_exported(graph, model) if graph.form == "graph" else None,
+        inexact=tuple(name for name in groups if not graph.group(name).exact),
+        exported=_exported(graph) if graph.form == "graph" else None,
     )
 
 
-def _exported(graph: PruneGraph, model: nn.Module) -> Exported:
+def _exported(graph: PruneGraph) -> Exported:
     return Exported(
         reason=graph.form_reason or "asked for",
-        inputs=describe_inputs(graph.inputs, dtype_of(model)),
+        heads=graph.heads,
         inexact=graph.inexact,
     )
 

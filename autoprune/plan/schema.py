@@ -77,13 +77,12 @@ class Exported(_Strict):
 
     Attributes:
         reason: Why the pruned network is not the model's own class.
-        inputs: The example inputs of the trace, without values, as `autoprune.plan.inputs` describes them;
-            None if they hold something that JSON cannot.
+        heads: Whether units of attention are whole heads; else they are one channel of every head.
         inexact: Whether the trace left channels prunable that a normalization runs over.
     """
 
     reason: str
-    inputs: JsonValue = None
+    heads: bool = True
     inexact: bool = False
 
 
@@ -98,9 +97,13 @@ class Plan(_Strict):
         modules: Corrected attributes, by module path and attribute name.
         costs: Costs of the dense network and of the pruned one.
         info: Where the plan comes from: criterion, seed, budget and the like.
+        inputs: The example inputs of the trace, without values, as `autoprune.plan.inputs` describes them;
+            None if they hold something that JSON cannot.
         form: What `apply` makes: the model's own class with smaller tensors ("class"), or the rewritten
             exported graph ("graph"), where the class's Python code cannot follow.
         exported: Of the form "graph"; None of the form "class". Neither is written to a file then.
+        inexact: The groups of `groups` whose removed units change those that stay, because a normalization
+            runs over them; not written to a file if there is none.
     """
 
     version: Literal[1] = 1
@@ -110,8 +113,10 @@ class Plan(_Strict):
     modules: dict[str, dict[str, PositiveInt | tuple[PositiveInt, ...]]]
     costs: Costs
     info: dict[str, JsonValue] = Field(default_factory=dict)
+    inputs: JsonValue = None
     form: Literal["class", "graph"] = "class"
     exported: Exported | None = None
+    inexact: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _form_fits(self) -> "Plan":
@@ -121,6 +126,13 @@ class Plan(_Strict):
             )
         if self.form == "graph" and self.modules:
             raise ValueError("modules must be empty for the form 'graph', which has no attributes")
+        return self
+
+    @model_validator(mode="after")
+    def _inexact_is_pruned(self) -> "Plan":
+        unknown = sorted(set(self.inexact) - set(self.groups))
+        if unknown:
+            raise ValueError(f"inexact names the group '{unknown[0]}', which loses no units")
         return self
 
     @model_validator(mode="after")
@@ -171,6 +183,7 @@ class Plan(_Strict):
     def to_json(self) -> str:
         """The plan as JSON text, one list per line."""
         own = {"form", "exported"} if self.form == "class" else set()
+        own |= {name for name in ("inputs", "inexact") if not getattr(self, name)}
         text = json.dumps(
             self.model_dump(mode="json", exclude=own), indent=1, ensure_ascii=False, allow_nan=False
         )

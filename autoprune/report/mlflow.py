@@ -29,7 +29,7 @@ class MLflow(Callback):
         run_name: Name of the run; None takes MLflow's own choice.
 
     Raises:
-        ArgumentError: mlflow is not installed.
+        ArgumentError: mlflow is not installed, or refuses to start a run (`MLFLOW_TRACKING_URI`).
     """
 
     def __init__(self, experiment: str | None = None, run_name: str | None = None) -> None:
@@ -43,14 +43,20 @@ class MLflow(Callback):
 
     def on_start(self, start: SearchStart) -> None:
         """Start a run and write what is known beforehand."""
+        try:
+            self._begin()
+        except self._mlflow.exceptions.MlflowException as error:
+            raise ArgumentError(f"MLflow cannot start a run: {error}") from error
+        dense = {f"dense.{name}": value for name, value in start.dense.items()}
+        limits = {f"limit.{name}": value for name, value in start.limits.items()}
+        self._mlflow.log_params({"episodes": start.episodes, "groups": start.groups} | dense | limits)
+
+    def _begin(self) -> None:
         if self._mlflow.active_run() is None:
             if self._experiment is not None:
                 self._mlflow.set_experiment(self._experiment)
             self._mlflow.start_run(run_name=self._run_name)
             self._own = True
-        dense = {f"dense.{name}": value for name, value in start.dense.items()}
-        limits = {f"limit.{name}": value for name, value in start.limits.items()}
-        self._mlflow.log_params({"episodes": start.episodes, "groups": start.groups} | dense | limits)
 
     def on_episode(self, episode: "Episode", best: "Episode") -> None:
         """Write one step."""

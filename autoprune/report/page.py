@@ -39,7 +39,7 @@ def page(run: Run) -> str:
         candidates=candidates(run),
         trust=trust(run),
         facts=facts(run),
-        command=command(run.config),
+        command=command(run.config, run.folder),
         specs=_json(specs),
         style=_part("page.css"),
         script=_part("page.js"),

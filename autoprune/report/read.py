@@ -1,6 +1,7 @@
 """Everything that a report shows, as it lies in the run directory."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoprune.errors import RunError
@@ -46,6 +47,7 @@ class Run:
         comparison: What was measured on the test set, if it was.
         later: Episodes that were run after the outcome was written, by a search that was continued and has
             not ended; they are not part of `history`.
+        folder: Where it lies.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Run:
     seconds: float
     comparison: Comparison | None
     later: int
+    folder: Path | None = None
 
     @property
     def dense(self) -> "MeasuredRecord":
@@ -103,6 +106,7 @@ def read_run(directory: "RunDirectory") -> Run:
         seconds=sum(row["seconds"] for row in rows),
         comparison=read_comparison(path, outcome.row("found")),
         later=len(checkpoint.history) - len(rows),
+        folder=path,
     )
 
 

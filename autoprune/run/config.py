@@ -4,10 +4,10 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
 from autoprune.errors import ArgumentError
 
@@ -18,8 +18,17 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _is_multiple(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError("must be an integer of at least 1, or 'auto'")
+
+
 class Settings(_Record):
-    """The arguments of `search` that are plain values; `search` documents them."""
+    """The arguments of `search` that are plain values; `search` documents them.
+
+    `init_policy` is the SHA-256 of the policy, whose copy lies beside.
+    """
 
     budget: str
     agent: str
@@ -29,7 +38,7 @@ class Settings(_Record):
     reward: str
     seed: int = Field(ge=0)
     device: str | None
-    round_to: int = Field(ge=1)
+    round_to: Annotated[int | Literal["auto"], BeforeValidator(_is_multiple)]
     lower: float = Field(ge=0, lt=1)
     search_images: int = Field(ge=1)
     calibration_images: int = Field(ge=1)
@@ -39,6 +48,12 @@ class Settings(_Record):
     exclude: tuple[str, ...] = ()
     floor_units: int = Field(default=1, ge=1)
     max_drop: float | None = Field(default=None, ge=0, lt=100)
+    form: Literal["auto", "class", "graph"] = "auto"
+    heads: bool = True
+    inexact: bool = False
+    init_policy: str | None = None
+    workers: int = Field(default=1, ge=1)
+    ray: str | None = None
 
 
 def make_settings(**values: Any) -> Settings:

@@ -270,7 +270,7 @@ def _traced(graph: PruneGraph) -> Traced:
     """What every value of the exported graph is, with the groups of `graph`."""
     if graph.rewriter is not None:
         return graph.rewriter.traced
-    return trace_program(_model(graph), graph.inputs, Tracing(inexact=graph.inexact))
+    return trace_program(_model(graph), graph.inputs, Tracing(inexact=graph.inexact, heads=graph.heads))
 
 
 def _model(graph: PruneGraph) -> nn.Module:

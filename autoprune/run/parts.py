@@ -11,7 +11,7 @@ from autoprune.run.callbacks import Callback
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from autoprune.agents import Agent
+    from autoprune.agents import Agent, Policy
     from autoprune.criteria import Criterion
     from autoprune.envs import Reward
 
@@ -31,6 +31,7 @@ class Parts:
         agent: A registered name, or a callable (env, *, seed, **settings) -> Agent.
         storage: An Optuna storage or its URL; None for the journal in the run directory.
         callbacks: Listeners.
+        init_policy: What the agent begins with.
     """
 
     criterion: "str | Criterion" = "obs"
@@ -38,6 +39,7 @@ class Parts:
     agent: "str | AgentFactory" = "ddpg"
     storage: "str | BaseStorage | None" = None
     callbacks: Sequence[Callback] = ()
+    init_policy: "Policy | None" = None
 
     def stage(self, name: str) -> None:
         """Tell the listeners that a stage begins."""

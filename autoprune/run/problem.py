@@ -22,6 +22,7 @@ from autoprune.data import FirstImages, Splits
 from autoprune.errors import ArgumentError, DataError
 from autoprune.graph import PruneGraph, trace
 from autoprune.graph.export import unwrap
+from autoprune.latency import LatencyCost, channel_multiples
 from autoprune.run.checks import check_model, check_runs
 from autoprune.run.config import Settings
 from autoprune.score import KL, Accuracy, Score, SearchImages
@@ -171,7 +172,8 @@ def pose(
     model = subject.model
     stage("trace")
     narrow = partial(restrict, include=settings.include, exclude=settings.exclude)
-    graph = proven(trace(model, subject.example_inputs), narrow=narrow, seed=settings.seed)
+    traced = trace(model, subject.example_inputs, heads=settings.heads, inexact=settings.inexact)
+    graph = proven(traced, form=settings.form, narrow=narrow, seed=settings.seed)
     bound = budget.bind(graph, costs_of(graph))
     _check_feasible(graph, bound, settings)
     score = _score(settings.reward, SearchImages(model, subject.images.search))
@@ -211,9 +213,27 @@ def _task(
         bound,
         curves,
         lower=settings.lower,
-        round_to=settings.round_to,
+        round_to=_multiples(graph, bound, settings.round_to),
         floor_units=settings.floor_units,
     )
+
+
+def _multiples(graph: PruneGraph, bound: BoundBudget, round_to: int | str) -> int | dict[str, int]:
+    """What widths are multiples of; "auto" asks the latency table.
+
+    Raises:
+        ArgumentError: "auto" without a latency to look at.
+    """
+    if isinstance(round_to, int):
+        return round_to
+    latency = bound.known.get("latency")
+    if not isinstance(latency, LatencyCost):
+        raise ArgumentError(
+            "round_to='auto' reads the channel multiples off a latency table, but there is none; "
+            "give latency_table=, a latency budget, or a number"
+        )
+    found = channel_multiples(latency, bound.sizes)
+    return {group.name: multiple for group, multiple in zip(graph.prunable, found, strict=True)}
 
 
 def _numbers(curves: Any) -> dict[str, NDArray[np.float64]]:

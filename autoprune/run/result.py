@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from autoprune.errors import ArgumentError
+from autoprune.timings import Timings
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -47,7 +48,8 @@ class SearchResult:
             or, if `plan.form` is "graph", the rewritten exported graph.
         plan: Which units it keeps; `autoprune.apply(dense, plan)` makes the same structure again.
         history: Every finished episode.
-        policy: The agent's policy, None where an agent has none.
+        policy: What the agent learned, an `autoprune.Policy` that can be saved and applied to other networks;
+            None where an agent has none.
         best: The best episode, whose candidate was rebuilt for `model`.
         dense: The dense network.
         found: The returned network.
@@ -58,6 +60,8 @@ class SearchResult:
         run_dir: The run directory or None; `run_dir/pruned` is what `autoprune.load` reads.
         timed: Measured times of the returned and the dense network; None where no latency was asked for.
         remarks: What a reader must know of the result, such as a latency table of another machine.
+        timings: Where the seconds of the search went, behind calibration: making and scoring candidates, the
+            agent, storage. `timings.table()` shows it.
     """
 
     model: nn.Module
@@ -74,6 +78,7 @@ class SearchResult:
     run_dir: Path | None = None
     timed: "Timed | None" = None
     remarks: tuple[str, ...] = ()
+    timings: Timings = field(default_factory=Timings, repr=False)
 
     def rows(self) -> tuple[Measured, ...]:
         """The comparison: dense, the baselines, the best candidate, and the network that is returned."""

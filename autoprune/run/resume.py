@@ -24,6 +24,7 @@ from autoprune.run.problem import Problem, Subject, pose, take_subject
 from autoprune.run.result import SearchResult
 from autoprune.run.session import Session
 from autoprune.run.study import mirror_of
+from autoprune.run.transfer import recorded
 from autoprune.surgery import first_difference
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def proceed(
             raise RunError("example_inputs are not those that the run was started with; leave them out")
         subject = take_subject(model, example_inputs, check_data(data), settings)
         _check_images(config, subject)
-        parts = _parts(parts, config)
+        parts = replace(_parts(parts, config), init_policy=recorded(directory.path, settings))
         budget = Budget.parse(settings.budget)
         device = Device(LatencyChoice(), budget, directory, parts.stage)
         problem = pose(subject, budget, settings, parts.criterion, parts.stage, costs_of=device.costs)
@@ -118,11 +119,11 @@ def _check_result(directory: RunDirectory, model: nn.Module) -> None:
 
 
 def _check_images(config: RunConfig, subject: Subject) -> None:
-    for name, digest, recorded in (
+    for name, digest, before in (
         ("search_val", subject.images.search.digest, config.data.search_sha256),
         ("train", subject.images.calibration.digest, config.data.calibration_sha256),
     ):
-        if digest != recorded:
+        if digest != before:
             raise RunError(
                 f"data.{name} does not give the images that the run was started with; pass the same data"
             )

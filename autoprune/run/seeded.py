@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import gymnasium
 
 from autoprune.agents import Agent, make_agent
-from autoprune.agents.agent import State
+from autoprune.agents.agent import Announce, State
 from autoprune.agents.walk import Outcome, walk
 
 _INNER = "inner."
@@ -50,6 +50,10 @@ class SeededAgent(Agent):
     def policy(self) -> Any:
         """The other agent's policy, if it has one."""
         return getattr(self._inner, "policy", None)
+
+    def look_ahead(self, count: int, announce: Announce) -> None:
+        """As the other agent does it; the given widths come first, alone."""
+        self._inner.look_ahead(count, announce)
 
     def _play(self) -> Outcome:
         if self.episodes == 0:

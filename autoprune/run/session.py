@@ -1,5 +1,6 @@
 """The part of a search behind calibration: baselines, episodes, result."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,9 +10,13 @@ from torch import nn
 
 from autoprune.agents import Agent, make_agent
 from autoprune.allocation import greedy, uniform
+from autoprune.candidate import Workers
+from autoprune.candidate.cluster import LOCAL, RayWorkers
 from autoprune.envs import PruningEnv
+from autoprune.errors import ArgumentError
 from autoprune.files import write_text
 from autoprune.io import save
+from autoprune.latency.clock import pinned
 from autoprune.plan import Plan
 from autoprune.plan.schema import describe_form
 from autoprune.report import write_report_or_log
@@ -30,6 +35,7 @@ from autoprune.run.recorder import Recorder
 from autoprune.run.result import Measured, SearchResult
 from autoprune.run.signals import StopRequest
 from autoprune.run.study import StudyMirror
+from autoprune.run.transfer import learned, save_policy
 from autoprune.train import device_of
 
 ALLOCATIONS = {"uniform": uniform, "greedy": greedy}
@@ -61,7 +67,8 @@ class Session:
         device: Device | None = None,
     ) -> None:
         self._problem, self._settings, self._parts, self._directory = problem, settings, parts, directory
-        self._exact = same_machine and device_of(problem.subject.model).type == "cpu"
+        here = settings.ray in (None, LOCAL)
+        self._exact = same_machine and here and device_of(problem.subject.model).type == "cpu"
         self._device = device
         self._agent = self._make_agent()
 
@@ -77,6 +84,30 @@ class Session:
             RunError: The run directory cannot be written to.
             ModelError: The result fails one of its checks.
         """
+        with ExitStack() as stack:
+            if self._settings.workers > 1 or self._settings.ray is not None:
+                self._share(stack)
+            return self._run(mirror, checkpoint)
+
+    def _share(self, stack: ExitStack) -> None:
+        """Have candidates evaluated side by side, and the rest as workers do it: by one thread."""
+        evaluator, count = self._problem.evaluator, self._settings.workers
+        device, address = device_of(self._problem.subject.model), self._settings.ray
+        if address is None and device.type != "cpu":
+            raise ArgumentError(
+                f"workers must be 1 on the device {device}, got {count}: processes share memory on the CPU; "
+                "use ray"
+            )
+        stack.enter_context(pinned(1))
+        workers: Workers | RayWorkers
+        if address is None:
+            workers = stack.enter_context(Workers(evaluator.evaluate, count))
+        else:
+            gpus = int(device.type == "cuda")
+            workers = stack.enter_context(RayWorkers(evaluator.evaluate, count, address, gpus=gpus))
+        self._agent.look_ahead(count, partial(evaluator.prefetch, workers=workers))
+
+    def _run(self, mirror: StudyMirror, checkpoint: Checkpoint | None) -> SearchResult:
         self._parts.stage("baselines")
         dense, baselines = self._dense(), self._baselines()
         agent, episodes = self._agent, self._settings.episodes
@@ -85,7 +116,7 @@ class Session:
             recorder.restore(checkpoint, agent)
         self._announce(recorder)
         with StopRequest() as stop:
-            run_episodes(agent, episodes, recorder, self._parts.callbacks, stop)
+            self._episodes(episodes, recorder, stop)
             if (best := recorder.best) is None:
                 raise KeyboardInterrupt("stopped before the first episode was finished")
             timed = None
@@ -100,7 +131,7 @@ class Session:
                 model=self._back(found.model),
                 plan=found.plan,
                 history=tuple(recorder.history),
-                policy=getattr(agent, "policy", None),
+                policy=learned(agent, self._settings),
                 best=best,
                 dense=dense,
                 found=measured,
@@ -111,6 +142,7 @@ class Session:
                 run_dir=None if self._directory is None else self._directory.path,
                 timed=timed,
                 remarks=self._remarks(measured, found.plan),
+                timings=self._problem.evaluator.timings,
             )
             self._save(result)
         for callback in self._parts.callbacks:
@@ -131,16 +163,23 @@ class Session:
             settings = config.settings.model_copy(update={"episodes": total})
             self._directory.write_config(config.model_copy(update={"settings": settings}))
         if not self._agent.finished:
-            run_episodes(self._agent, total, recorder, self._parts.callbacks, stop)
+            self._episodes(total, recorder, stop)
         elif (episode := stop.attempt(self._make_agent().run_episode)) is not None:
             recorder.add(replace(episode, number=len(recorder.history)), self._agent)
+
+    def _episodes(self, total: int, recorder: Recorder, stop: StopRequest) -> None:
+        timings = self._problem.evaluator.timings
+        run_episodes(self._agent, total, recorder, self._parts.callbacks, stop, timings)
 
     def _make_agent(self) -> Agent:
         problem, settings = self._problem, self._settings
         env = PruningEnv(problem.task, problem.evaluator.evaluate, reward=self._parts.reward)
+        further: dict[str, Any] = dict(settings.agent_settings)
+        if self._parts.init_policy is not None:
+            further["init_policy"] = self._parts.init_policy
         if isinstance(self._parts.agent, str):
-            return make_agent(self._parts.agent, env, settings.seed, **settings.agent_settings)
-        return self._parts.agent(env, seed=settings.seed, **settings.agent_settings)
+            return make_agent(self._parts.agent, env, settings.seed, **further)
+        return self._parts.agent(env, seed=settings.seed, **further)
 
     def _announce(self, recorder: Recorder) -> None:
         budget = self._problem.task.budget
@@ -189,7 +228,14 @@ class Session:
             "exclude",
         )
         settings = self._settings.model_dump(mode="json", include=set(kept))
-        return {"budget": self._settings.budget} | {key: settings[key] for key in kept} | {"episode": episode}
+        given = self._settings.init_policy
+        begun = {} if given is None else {"init_policy": given}
+        return (
+            {"budget": self._settings.budget}
+            | {key: settings[key] for key in kept}
+            | begun
+            | {"episode": episode}
+        )
 
     def _back(self, model: nn.Module) -> nn.Module:
         """To the device that the user's network is on."""
@@ -202,5 +248,6 @@ class Session:
         with self._directory.writing():
             save(result.model, result.plan, self._directory.pruned_path)
             write_text(self._directory.summary_path, result.summary() + "\n")
+            save_policy(result.policy, self._agent, self._directory.path)
         self._directory.write_outcome(outcome_of(self._problem, result))
         write_report_or_log(self._directory.path)

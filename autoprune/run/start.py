@@ -18,6 +18,7 @@ from autoprune.run.problem import Problem, Subject, pose
 from autoprune.run.result import SearchResult
 from autoprune.run.session import Session
 from autoprune.run.study import hidden, mirror_of
+from autoprune.run.transfer import INIT_NAME
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -60,6 +61,9 @@ def start(
                 write_inputs(directory.inputs_path, subject.example_inputs)
             directory.write_config(config)
             device.save()
+            if parts.init_policy is not None:
+                with directory.writing():
+                    parts.init_policy.save(directory.path / INIT_NAME)
         return session.run(mirror)
 
 

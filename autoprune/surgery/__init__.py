@@ -1,5 +1,6 @@
 """Surgery: smaller networks from what stays."""
 
+from autoprune.surgery import known  # noqa: F401  (registers adapters)
 from autoprune.surgery.apply import apply, check_plan_fits
 from autoprune.surgery.attributes import Cut, allowed_attributes, register_adapter
 from autoprune.surgery.changes import Changed, Surgery

@@ -1,5 +1,6 @@
 """A plan and a network make a smaller network."""
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,15 @@ from torch import Tensor, nn
 from autoprune.errors import ArgumentError, PlanError
 from autoprune.graph.export import unwrap
 from autoprune.surgery.attributes import allowed_attributes
-from autoprune.surgery.compare import dtype_of
+from autoprune.surgery.compare import dtype_of, outputs, relative, varied
 from autoprune.surgery.slicer import Slicer
 from autoprune.surgery.tensors import fingerprint, first_difference
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from autoprune.calibration import Calibration
+    from autoprune.graph import PruneGraph
     from autoprune.graph.rewriter import Rewriter
     from autoprune.plan import Plan
 
@@ -33,9 +37,10 @@ def apply(
         plan: What stays, and which form the smaller network takes.
         calibration: If given, the layers that read pruned channels get the weights that reproduce their
             dense outputs best, by least squares; without it they keep those of their weights that stay.
-        example_inputs: Inputs as for the trace. If given, the smaller network is verified on them
-            (`autoprune.verify`, quick). For plans of the form "graph" whose inputs a file cannot hold, they
-            are needed: the model is exported with them again.
+        example_inputs: Inputs as for the trace. The smaller network is verified on them (`autoprune.verify`,
+            quick); without them, on noise of the shapes that the plan remembers, if the dense network can run
+            on it. For plans of the form "graph" whose inputs a file cannot hold, they are needed: the model
+            is exported with them again.
 
     Returns:
         An independent network with smaller tensors of its own. DataParallel and `torch.compile` wrappers are
@@ -64,11 +69,30 @@ def apply(
         keep = {name: group.keep for name, group in plan.groups.items()}
         overrides = Reconstruction(calibration.graph, model, calibration)(keep)
     rewriter = rewriter_of(model, plan, example_inputs) if plan.form == "graph" else None
-    if example_inputs is not None:
+    inputs = _noise(model, plan) if example_inputs is None else example_inputs
+    if inputs is not None:
         from autoprune.verify import verify
 
-        verify(model, plan, example_inputs, quick=True, rewriter=rewriter).require()
+        verify(model, plan, inputs, quick=True, rewriter=rewriter).require()
     return pruned(model, plan, overrides, rewriter=rewriter)
+
+
+def _noise(model: nn.Module, plan: "Plan") -> Any:
+    """Inputs of the shapes that the plan remembers; None if it has none or the dense network fails."""
+    from autoprune.plan.inputs import make_inputs
+
+    if plan.inputs is None:
+        return None
+    dense = Slicer(model)({}).eval()
+    device = next((p.device for p in dense.parameters()), torch.device("cpu"))
+    inputs = varied(make_inputs(plan.inputs, device, dtype_of(dense)), torch.Generator().manual_seed(0))
+    try:
+        found = outputs(dense, inputs)
+        relative(found, found, found)
+    except Exception as error:  # a forward may raise anything
+        logger.info("the pruned network is not verified, the dense one fails on made-up inputs: %s", error)
+        return None
+    return inputs
 
 
 def pruned(
@@ -107,18 +131,27 @@ def rewriter_of(model: nn.Module, plan: "Plan", example_inputs: Any = None) -> "
 
     assert plan.exported is not None
     model = unwrap(model)
-    if plan.exported.inputs is not None:
+    if plan.inputs is not None:
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        example_inputs = make_inputs(plan.exported.inputs, device, dtype_of(model))
+        example_inputs = make_inputs(plan.inputs, device, dtype_of(model))
     if example_inputs is None:
         raise ArgumentError(
             "example_inputs must be given: the pruned network is a rewritten exported graph, and the inputs "
             "of its trace hold something that a plan cannot"
         )
-    rewriter = make_rewriter(model, example_inputs, inexact=plan.exported.inexact)
-    keep = {name: group.keep for name, group in plan.groups.items()}
+    rewriter = make_rewriter(model, example_inputs, heads=plan.exported.heads, inexact=plan.exported.inexact)
+    check_graph_fits(rewriter.graph, plan)
+    return rewriter
+
+
+def check_graph_fits(graph: "PruneGraph", plan: "Plan") -> None:
+    """Refuse a graph whose groups are not those of the plan.
+
+    Raises:
+        PlanError: It is another graph.
+    """
     try:
-        slices = rewriter.graph.slices(keep)
+        slices = graph.slices({name: group.keep for name, group in plan.groups.items()})
     except ArgumentError as error:
         raise PlanError(f"the model's exported graph is not that of the plan: {error}") from error
     found = {name: {d: tuple(map(int, s)) for d, s in dims.items()} for name, dims in slices.items()}
@@ -127,7 +160,6 @@ def rewriter_of(model: nn.Module, plan: "Plan", example_inputs: Any = None) -> "
             "the model's exported graph is not that of the plan: the groups run through other tensors; use "
             "the code and the autoprune that the plan was made with, or make the plan again"
         )
-    return rewriter
 
 
 def check_plan_fits(model: nn.Module, plan: "Plan") -> None:

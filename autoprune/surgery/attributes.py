@@ -53,10 +53,12 @@ _COMPUTED_FROM = (
     "weight_orig",
     "weight_v",
 )
-_REGISTRY: dict[type[nn.Module], _Entry] = {}
+_REGISTRY: dict[type[nn.Module] | str, _Entry] = {}
 
 
-def register_adapter(*classes: type[nn.Module], attributes: Sequence[str]) -> Callable[[Adapter], Adapter]:
+def register_adapter(
+    *classes: type[nn.Module] | str, attributes: Sequence[str]
+) -> Callable[[Adapter], Adapter]:
     """Decorator: use a function to correct the attributes of modules of these classes and their subclasses.
 
     The adapter is asked for every module of the class of which a tensor is cut, its own or a child's. The
@@ -70,7 +72,7 @@ def register_adapter(*classes: type[nn.Module], attributes: Sequence[str]) -> Ca
             return {"heads": cut.after["q.weight"][0] // cut.module.depth}
 
     Args:
-        classes: Module classes.
+        classes: Module classes, or full names of classes ("package.module.Class"), which nothing imports.
         attributes: Names of all attributes that the adapter may return. A plan can change no others.
 
     Raises:
@@ -163,7 +165,11 @@ def _cut(
 
 
 def _entry(module: nn.Module) -> _Entry | None:
-    return next((_REGISTRY[cls] for cls in type(module).__mro__ if cls in _REGISTRY), None)
+    for cls in type(module).__mro__:
+        for key in (cls, f"{cls.__module__}.{cls.__qualname__}"):
+            if key in _REGISTRY:
+                return _REGISTRY[key]
+    return None
 
 
 def _is_count(module: nn.Module, attribute: str) -> bool:

@@ -24,6 +24,19 @@ def cast(inputs: Any, dtype: torch.dtype) -> Any:
     )
 
 
+def varied(inputs: Any, generator: torch.Generator) -> Any:
+    """The same inputs with noise instead of constant floating-point tensors, which would hide much."""
+
+    def one(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() < 2:
+            return value
+        if bool((value != value.flatten()[0]).any()):
+            return value
+        return torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+
+    return pytree.tree_map(one, inputs)
+
+
 def call(model: nn.Module, example_inputs: Any) -> Any:
     """Run a network on inputs as `trace` takes them."""
     args, kwargs = split_inputs(example_inputs)

@@ -62,8 +62,7 @@ def proven(
         ModelError: The dense network cannot run on the example inputs.
         TraceError: `form` is "graph" and the network cannot be exported again.
     """
-    if form not in ("auto", "class", "graph"):
-        raise ArgumentError(f"form must be 'auto', 'class' or 'graph', got {form!r}")
+    _check_form(form)
     narrow = narrow or (lambda g: g)
     # Nothing to prune is no reason yet to refuse the user's patterns: the rewritten graph may have more.
     narrowed = narrow(graph) if graph.prunable else graph
@@ -75,40 +74,70 @@ def proven(
     return found
 
 
-def proven_for(graph: PruneGraph, keep: Keep) -> PruneGraph:
+def proven_for(graph: PruneGraph, keep: Keep, *, form: Choice = "auto") -> PruneGraph:
     """The form of one pruned network, decided by running it; nothing is locked.
 
     Args:
-        graph: From `trace`, or from `proven`.
+        graph: From `trace`, or from `proven`, which has decided already.
         keep: Unit indices that stay, by group name; missing groups stay whole.
+        form: "class" and "graph" take this one, "auto" the first of them that computes what it should.
 
     Raises:
-        ArgumentError: An unknown or locked group, units that do not exist, or a network that was changed
-            since the trace.
-        ModelError: Neither form computes what the masked network computes; the message says what happens.
+        ArgumentError: An unknown `form`, or another than was decided on; an unknown or locked group, units
+            that do not exist, or a network that was changed since the trace.
+        ModelError: No form computes what the masked network computes; the message says what happens.
     """
+    _check_form(form)
     if not isinstance(keep, Mapping):
         raise ArgumentError(f"keep must map group names to unit indices, got {type(keep).__name__}")
     slices = graph.slices(keep)
-    if graph.model is None or graph.inputs is None or graph.form_reason or not slices:
+    if graph.form_reason and form not in ("auto", graph.form):
+        raise ArgumentError(f"form must be '{graph.form}', as it was decided for this graph, got '{form}'")
+    if graph.model is None or graph.inputs is None or graph.form_reason:
+        return graph
+    if not slices and form != "graph":
         return graph
     Surgery(graph, graph.model)
     trial = make_trial(graph.model, graph.inputs)
-    fault = trial.of_class(graph, keep)
-    if not fault:
-        return replace(graph, form_reason=_OWN)
-    rewriter = make_rewriter(graph.model, graph.inputs, inexact=graph.inexact)
+    fault = ""
+    if form != "graph":
+        fault = trial.of_class(graph, keep)
+        if not fault:
+            return replace(graph, form_reason=_OWN)
+        if form == "class":
+            raise _fails(f"its own class fails ({fault})")
+    rewriter, other = _other(graph, graph.model, keep, trial)
+    if other:
+        start = (
+            f"its own class fails ({fault}) and so does the rewritten graph"
+            if fault
+            else "the rewritten graph fails"
+        )
+        raise _fails(f"{start} ({other})")
+    reason = _failed(fault, rewriter) if fault else "asked for" + _limit(rewriter)
+    return replace(graph, form="graph", form_reason=reason, rewriter=rewriter)
+
+
+def _fails(what: str) -> ModelError:
+    return ModelError(
+        f"the pruned network must compute what the masked one computes, but {what}; "
+        "keep the groups concerned whole"
+    )
+
+
+def _other(graph: PruneGraph, model: nn.Module, keep: Keep, trial: Trial) -> tuple[Rewriter, str]:
+    """The rewriter of a graph, and why it cannot make this network; empty if it can."""
+    rewriter = make_rewriter(model, graph.inputs, heads=graph.heads, inexact=graph.inexact)
     try:
-        same = _plain(rewriter.graph.slices(keep)) == _plain(slices)
+        same = _plain(rewriter.graph.slices(keep)) == _plain(graph.slices(keep))
     except ArgumentError:
         same = False
-    other = _Graph(graph.model, rewriter, trial).fault([keep]) if same else "its groups are others"
-    if other:
-        raise ModelError(
-            "the pruned network must compute what the masked one computes, but its own class fails "
-            f"({fault}) and so does the rewritten graph ({other}); keep the groups concerned whole"
-        )
-    return replace(graph, form="graph", form_reason=_failed(fault, rewriter), rewriter=rewriter)
+    return rewriter, _Graph(model, rewriter, trial).fault([keep]) if same else "its groups are others"
+
+
+def _check_form(form: str) -> None:
+    if form not in ("auto", "class", "graph"):
+        raise ArgumentError(f"form must be 'auto', 'class' or 'graph', got {form!r}")
 
 
 class _Graph:
@@ -200,7 +229,8 @@ class _Decision:
         return _as_graph(graph.locked(locks), rewriter, reason)
 
     def _rewriter(self) -> tuple[Rewriter, PruneGraph]:
-        rewriter = make_rewriter(self._model, self._graph.inputs, inexact=self._graph.inexact)
+        graph = self._graph
+        rewriter = make_rewriter(self._model, graph.inputs, heads=graph.heads, inexact=graph.inexact)
         return rewriter, self._narrow(rewriter.graph)
 
     def _class_fault(self, keeps: Sequence[Keep]) -> str:
@@ -226,8 +256,9 @@ class _Decision:
                 add(names[: len(names) // 2])
                 add(names[len(names) // 2 :])
 
-        if keeps and keeps[0]:
-            add(list(keeps[0]))
+        names = list(dict.fromkeys(name for keep in keeps for name in keep))
+        if names:
+            add(names)
         return bad
 
 

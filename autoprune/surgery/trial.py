@@ -7,14 +7,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from autoprune.errors import ModelError
-from autoprune.graph import PruneGraph
+from autoprune.graph import PruneGraph, Settings, trace_program
 from autoprune.graph.interface import batch_size, grown
 from autoprune.graph.rewriter import Rewriter
 from autoprune.surgery.changes import Surgery
-from autoprune.surgery.compare import COARSE, TOLERANCES, call, cast, devices_of, dtype_of, outputs, relative
+from autoprune.surgery.compare import (
+    COARSE,
+    TOLERANCES,
+    call,
+    cast,
+    devices_of,
+    dtype_of,
+    outputs,
+    relative,
+    varied,
+)
 from autoprune.surgery.masking import zeroed
 from autoprune.surgery.slicer import Slicer
 from autoprune.surgery.tensors import held_tensors
@@ -67,13 +76,14 @@ class Trial:
             example_inputs = cast(example_inputs, dtype)
         self.tolerance = TOLERANCES.get(dtype_of(self._dense), COARSE)
         self._slicer = Slicer(self._dense)
-        self._inputs = self._varied(example_inputs)
+        self._inputs = varied(example_inputs, self._generator)
         try:
             self._before = self._checked(self._inputs)
         except ModelError:
             self._inputs = example_inputs
             self._before = self._checked(self._inputs)
         self._shaken = False
+        self._twin: Rewriter | None = None
         self._training_inputs = self._trainable(self._inputs)
 
     def of_class(self, graph: PruneGraph, keep: Keep) -> str:
@@ -83,28 +93,50 @@ class Trial:
             changed = Surgery(graph, self._dense)(keep)
             return self._slicer(changed.slices, changed.modules)
 
-        return self._fault(make, graph, keep) or self._train_fault(make)
+        return self._fault(make, graph, keep, self._class_reference) or self._train_fault(make)
 
     def of_graph(self, rewriter: Rewriter, keep: Keep) -> str:
         """What goes wrong when the exported graph is rewritten; empty if nothing does."""
-        source = {name: held.tensor for name, held in held_tensors(self._dense).items()}
-        return self._fault(lambda: rewriter(keep, source=source).eval(), rewriter.graph, keep)
 
-    def _fault(self, make: Callable[[], nn.Module], graph: PruneGraph, keep: Keep) -> str:
+        def make() -> nn.Module:
+            return rewriter(keep, source=self._source()).eval()
+
+        return self._fault(make, rewriter.graph, keep, lambda graph, keep: None)
+
+    def _source(self) -> dict[str, Tensor]:
+        return {name: held.tensor for name, held in held_tensors(self._dense).items()}
+
+    def _class_reference(self, graph: PruneGraph, keep: Keep) -> list[Tensor]:
+        """What a sliced class must compute where units are inexact: what the exported graph computes."""
+        if self._twin is None:
+            settings = Settings(inexact=graph.inexact, heads=graph.heads)
+            self._twin = Rewriter(trace_program(self._dense, self._inputs, settings))
+        return outputs(self._twin(keep, source=self._source()).eval(), self._inputs)
+
+    def _fault(
+        self,
+        make: Callable[[], nn.Module],
+        graph: PruneGraph,
+        keep: Keep,
+        inexact: Callable[[PruneGraph, Keep], list[Tensor] | None],
+    ) -> str:
+        """What goes wrong; `inexact` gives the reference where no masked network is one, or None."""
         slices = graph.slices(keep)
-        exact = not any(graph.group(name).note.startswith("inexact") for name in keep)
         try:
             found = outputs(make(), self._inputs)
-            with zeroed(self._dense, slices):
-                reference = outputs(self._dense, self._inputs)
+            if all(graph.group(name).exact for name in keep):
+                with zeroed(self._dense, slices):
+                    reference = outputs(self._dense, self._inputs)
+            else:
+                reference = inexact(graph, keep) or found
             difference = relative(reference, found, self._before)
             effect = relative(reference, self._before, self._before)
         except Exception as error:  # a forward may raise anything
             return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        if exact and difference > max(self.tolerance, min(SINGLE, SINGLE_SHARE * effect)):
+        if difference > max(self.tolerance, min(SINGLE, SINGLE_SHARE * effect)):
             return f"its outputs differ from the masked network's by {difference:.2g}"
         if slices and effect < MATTERS and self._shake():
-            return self._fault(make, graph, keep)
+            return self._fault(make, graph, keep, inexact)
         return ""
 
     def _train_fault(self, make: Callable[[], nn.Module]) -> str:
@@ -133,17 +165,6 @@ class Trial:
             ) from error
         relative(found, found, found)
         return found
-
-    def _varied(self, inputs: Any) -> Any:
-        def one(value: Any) -> Any:
-            if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() < 2:
-                return value
-            if bool((value != value.flatten()[0]).any()):
-                return value
-            noise = torch.randn(value.shape, generator=self._generator, dtype=torch.float64)
-            return noise.to(value)
-
-        return pytree.tree_map(one, inputs)
 
     @torch.no_grad()
     def _shake(self) -> bool:
@@ -186,9 +207,10 @@ def make_trial(model: nn.Module, example_inputs: Any, seed: int = 0) -> Trial:
 
 
 def draws(graph: PruneGraph, seed: int, count: int = 2) -> list[dict[str, list[int]]]:
-    """Random units that stay of every prunable group, at least one and never all; exact groups only."""
+    """Random units that stay of every exact group, at least one and never all; then of inexact ones too."""
     found = []
-    for number in range(count):
+    inexact = any(not group.exact for group in graph.prunable)
+    for number in range(count + inexact):
         rng = np.random.default_rng([seed, number])
         keep = {}
         for group in graph.prunable:
@@ -196,7 +218,7 @@ def draws(graph: PruneGraph, seed: int, count: int = 2) -> list[dict[str, list[i
                 continue
             width = int(rng.integers(1, group.size))
             units = np.sort(rng.choice(group.size, width, replace=False)).tolist()
-            if not group.note.startswith("inexact"):
+            if group.exact or number == count:
                 keep[group.name] = units
         found.append(keep)
     return found

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from autoprune.agents import DDPGAgent, make_agent
 from autoprune.agents.ddpg.free import FreeEpisodes
@@ -51,8 +52,13 @@ def test_the_executed_action_is_stored() -> None:
     task = make_task(budget="macs=25%")
     agent = DDPGAgent(make_env(task), variant="amc", warmup=10, **SMALL)
     asked: list[float] = []
-    step = agent.env.step
-    agent.env.step = lambda action: asked.append(float(action[0])) or step(action)  # type: ignore[method-assign,func-returns-value]
+    walk = agent._alone.walk
+    agent._alone.walk = lambda choose: walk(lambda at, seen: noted(choose(at, seen)))  # type: ignore[method-assign]
+
+    def noted(actions: NDArray[np.float64]) -> NDArray[np.float64]:
+        asked.extend(actions)
+        return actions
+
     vectors = [task.vector(agent.run_episode().widths) for _ in range(5)]
     stored = agent._algorithm.replay_buffer.actions[: 5 * len(task.names), 0, 0]
     assert np.array_equal(stored, actions_of(task, np.array(vectors)).astype(np.float32).ravel())

@@ -49,6 +49,16 @@ def test_allowed_widths(size: int, lower: float, upper: float, round_to: int, ex
         assert task.from_ratio(np.float32(width) / np.float32(size)).tolist() == below[-1:]
 
 
+def test_multiples_by_group() -> None:
+    names = [group.name for group in graphs.padded_resnet(1, (16, 20, 32)).prunable]
+    task = make_task(graphs.padded_resnet(1, (16, 20, 32)), "macs=90%", round_to={names[1]: 8})
+    plain = make_task(graphs.padded_resnet(1, (16, 20, 32)), "macs=90%")
+    assert task.allowed(1).tolist() == [8, 16, 20]
+    assert all(task.allowed(at).tolist() == plain.allowed(at).tolist() for at in range(len(names)) if at != 1)
+    with pytest.raises(ArgumentError, match="round_to must be an integer of at least 1, got 0"):
+        make_task(graphs.padded_resnet(1, (16, 20, 32)), "macs=90%", round_to={names[0]: 0})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.calibration import Reconstruction, calibrate, refit
-from autoprune.candidate import CandidateEvaluator, Evaluation
+from autoprune.candidate import CandidateEvaluator, Evaluation, Workers
 from autoprune.errors import ArgumentError, DataError
 from autoprune.graph import PruneGraph, trace
 from autoprune.plan import make_plan
 from autoprune.score import KL, Score, SearchImages
-from autoprune.surgery import apply
+from autoprune.surgery import apply, proven
 from tests.surgery.nets import CASES
 
 NAMES = ["plain", "residual", "mobile", "dense"]
@@ -25,6 +25,8 @@ def bench(name: str = "residual", **settings: Any) -> SimpleNamespace:
     case = CASES[name]
     model = case.model()
     graph = trace(model, case.inputs())
+    if "form" in settings:
+        graph = proven(graph, form=settings.pop("form"))
     rng = np.random.default_rng(5)
     generator = torch.Generator().manual_seed(4)
     data = [torch.randn(16, *case.shape[1:], generator=generator) for _ in range(3)]
@@ -169,6 +171,22 @@ def test_the_latest_evaluations_are_remembered() -> None:
     assert score.calls == 3
     evaluator.evaluate(two)
     assert score.calls == 4, "the least recently used one was dropped"
+
+
+@pytest.mark.parametrize("form", ["class", "graph"])
+def test_workers_find_the_same_values(form: str) -> None:
+    made = bench(form=form)
+    candidates = [random_widths(made.graph, seed) for seed in range(5)]
+    expected = [made.evaluator.evaluate(widths) for widths in candidates]
+    made.evaluator._memo.clear()
+    with Workers(made.evaluator.evaluate, 2) as workers:
+        made.evaluator.prefetch([*candidates, candidates[0]], workers)
+        before = dict(made.evaluator.timings.seconds)
+        assert [made.evaluator.evaluate(widths) for widths in candidates] == expected
+        assert made.evaluator.timings.seconds == before, "nothing is evaluated again"
+        assert before["candidates, 2 workers"] > 0 and before["re-fit"] > 0 and before["score"] > 0
+        with pytest.raises(ArgumentError):
+            made.evaluator.prefetch([{"unknown": 1}], workers)
 
 
 def test_an_interrupted_evaluation_leaves_no_trace() -> None:

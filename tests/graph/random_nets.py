@@ -26,11 +26,13 @@ class Program(nn.Module):
     """Runs a list of steps on a growing list of feature maps, all of one height and width.
 
     `followed` says whether the forward itself can follow every pruning; a shuffle holds its number of groups.
+    `attends` says whether there is attention; its forward holds the width of a head, not their number.
     """
 
     def __init__(self, steps: list[tuple[Any, ...]], layers: nn.ModuleDict, head: str, followed: bool):
         super().__init__()
         self.steps, self.layers, self.kind, self.followed = steps, layers, head, followed
+        self.attends = any(step[0] == "attend" for step in steps)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
@@ -50,6 +52,8 @@ class Program(nn.Module):
         if kind == "gate":
             pooled = maps[operands[1]].mean((2, 3), keepdim=True)
             return maps[operands[1]] * torch.sigmoid(self.layers[operands[0]](pooled))
+        if kind == "attend":
+            return self.attend(maps[operands[0]], *operands[1:])
         if kind == "shuffle":
             x = maps[operands[1]]
             return x.unflatten(1, (operands[0], -1)).transpose(1, 2).flatten(1, 2)
@@ -58,10 +62,23 @@ class Program(nn.Module):
         if kind == "half":
             first, second = maps[operands[0]].chunk(2, 1)
             return first * second if operands[1] else torch.cat([second, first.relu()], 1)
+        if kind == "upscale":
+            return F.avg_pool2d(F.pixel_shuffle(maps[operands[0]], 2), 2)
         a, b = maps[operands[0]], maps[operands[1]]
         return (
             {"add": a.add, "mul": a.mul, "max": a.maximum}[kind](b) if kind != "cat" else torch.cat([a, b], 1)
         )
+
+    def attend(self, x: Tensor, names: tuple[str, ...], depth: int, by_hand: bool) -> Tensor:
+        """Attention over the pixels, heads of `depth` channels, by PyTorch's kernel or by hand."""
+        q, k, v = (
+            self.layers[name](x).flatten(2).unflatten(1, (-1, depth)).transpose(2, 3) for name in names[:3]
+        )
+        if by_hand:
+            y = torch.softmax(q @ k.transpose(2, 3) * 0.5, -1) @ v
+        else:
+            y = F.scaled_dot_product_attention(q, k, v)
+        return self.layers[names[3]](y.transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:]))
 
 
 @st.composite
@@ -98,7 +115,7 @@ def programs(draw: Any) -> Program:
         "max",
         "cat",
     ]
-    kinds += ["gate", "shuffle", "half", "parts", "product", "group_norm"]
+    kinds += ["gate", "shuffle", "half", "parts", "product", "group_norm", "attend", "upscale"]
     for _ in range(draw(st.integers(2, 9))):
         kind = draw(st.sampled_from(kinds))
         at = draw(st.integers(max(1, len(widths) - 3), len(widths) - 1))
@@ -129,6 +146,18 @@ def programs(draw: Any) -> Program:
                 add(("cat", at, other), c + widths[other])
         elif kind == "gate":
             add(("gate", layer(nn.Conv2d(c, c, 1)), at), c)
+        elif kind == "attend":
+            depth = draw(st.sampled_from([2, 3]))
+            width = depth * draw(st.integers(2, 3))
+            shared = draw(st.booleans())
+            names = [
+                layer(nn.Conv2d(c, width, 1, bias=draw(st.booleans()))) for _ in range(2 if shared else 3)
+            ]
+            names.insert(1, names[0]) if shared else None  # queries and keys by one module
+            out = layer(nn.Conv2d(width, c, 1))
+            add(("attend", at, (*names, out), depth, draw(st.booleans())), c)
+        elif kind == "upscale" and c % 4 == 0:
+            add(("upscale", at), c // 4)
         elif kind == "shuffle":
             followed = False
             add(("shuffle", divisor(c), at), c)

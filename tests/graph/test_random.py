@@ -11,8 +11,11 @@ from torch import Tensor
 
 from autoprune.graph.flops import counted_macs
 from autoprune.graph.rewrite import rewrite
-from autoprune.graph.trace import trace_program
+from autoprune.graph.trace import trace, trace_program
 from autoprune.graph.tracer import Settings
+from autoprune.plan import make_plan
+from autoprune.surgery import proven
+from autoprune.verify import verify
 from tests.graph.checks import draw, masked, outputs, randomize, sliced, widths
 from tests.graph.random_nets import SIDE, Program, programs
 from tests.graph.random_tensors import tensor_program
@@ -32,24 +35,44 @@ def close(expected: list[Tensor], found: list[Tensor], dense: list[Tensor]) -> b
 @settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 25, suppress_health_check=list(HealthCheck)
 )
-@given(programs(), st.integers(0, 2**16), st.booleans())
-def test_masked_equals_sliced(program: Program, seed: int, rewritten: bool) -> None:
+@given(programs(), st.integers(0, 2**16), st.booleans(), st.booleans())
+def test_masked_equals_sliced(program: Program, seed: int, rewritten: bool, heads: bool) -> None:
     model = randomize(program, seed)
     inputs = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     dense = outputs(model, inputs)
-    traced = trace_program(model, inputs, Settings(rewritten=rewritten))
+    traced = trace_program(model, inputs, Settings(rewritten=rewritten, heads=heads))
     graph = traced.graph
+    follows = program.followed and not rewritten and (heads or not program.attends)
     note(str(program.steps))
     assert graph.macs() == counted_macs(model, inputs)
     generator = np.random.default_rng(seed)
     for keep in (draw(graph, generator), draw(graph, generator), {g.name: [0] for g in graph.prunable}):
         note(str(keep))
         expected = outputs(masked(model, graph, keep), inputs)
-        followers = [sliced(model, graph, keep)] if program.followed and not rewritten else []
+        followers = [sliced(model, graph, keep)] if follows else []
         for small in (rewrite(traced, keep), *followers):
             assert close(expected, outputs(small, inputs), dense)
             assert graph.macs(widths(keep)) == counted_macs(small, inputs)
             assert graph.params(widths(keep)) == sum(p.numel() for p in small.parameters())
+
+
+@settings(
+    max_examples=max(6, EXAMPLES // 5),
+    deadline=None,
+    derandomize=EXAMPLES == 25,
+    suppress_health_check=list(HealthCheck),
+)
+@given(programs(), st.integers(0, 2**16), st.booleans())
+def test_the_form_that_is_taken_is_verified(program: Program, seed: int, heads: bool) -> None:
+    """From the trace to the plan that a user gets, whichever form that takes."""
+    model = randomize(program, seed)
+    inputs = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    graph = proven(trace(model, inputs, heads=heads), seed=seed)
+    keep = draw(graph, np.random.default_rng(seed))
+    note(f"{program.steps}, {graph.form}, {keep}")
+    found = verify(model, make_plan(graph, model, keep), inputs, rewriter=graph.rewriter)
+    found.require()
+    assert found.difference < TOLERANCE and found.state_dict is True
 
 
 @pytest.mark.parametrize("rewritten", [False, True])

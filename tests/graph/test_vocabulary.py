@@ -131,6 +131,30 @@ def standardized() -> tuple[nn.Module, Any]:
     return model, image()
 
 
+def channel_attention() -> tuple[nn.Module, Any]:
+    """Efficient channel attention (arXiv:1910.03151): a convolution over the pooled channels."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x)
+        gate = torch.sigmoid(m.over(x.mean((2, 3)).unsqueeze(1)))
+        return m.b(x * gate.view(len(x), -1, 1, 1).expand_as(x))
+
+    layers = dict(a=conv_bn(3, 8), over=nn.Conv1d(1, 1, 3, padding=1, bias=False), b=nn.Conv2d(8, 2, 1))
+    return Lambda(forward, **layers), image()
+
+
+def positive_channel_attention() -> tuple[nn.Module, Any]:
+    """The same, but the convolution reads something that is not zero at removed channels."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        x = m.a(x)
+        gate = m.over(torch.sigmoid(x.mean((2, 3))).unsqueeze(1))
+        return m.b(x * gate.view(len(x), -1, 1, 1))
+
+    layers = dict(a=conv_bn(3, 8), over=nn.Conv1d(1, 1, 3, padding=1), b=nn.Conv2d(8, 2, 1))
+    return Lambda(forward, **layers), image()
+
+
 def bilinear() -> tuple[nn.Module, Any]:
     layers = dict(a=nn.Linear(12, 6), b=nn.Bilinear(6, 6, 7), out=nn.Linear(7, 2))
     return Lambda(lambda m, x: m.out(m.b(m.a(x), m.a(x)).relu()), **layers), tokens()
@@ -227,6 +251,16 @@ TABLE: dict[str, Row] = {
         settings=Settings(rewritten=True),
     ),
     "fold and unfold": Row(unfolded, [("a.0.weight", 6)]),
+    "channel attention": Row(channel_attention, [], {"a.0.weight": "a convolution runs over this dimension"}),
+    "channel attention, rewritten": Row(
+        channel_attention, [("a.0.weight", 8)], own=False, settings=Settings(rewritten=True)
+    ),
+    "channel attention of what is not zero, rewritten": Row(
+        positive_channel_attention,
+        [],
+        {"a.0.weight": "not zero there"},
+        settings=Settings(rewritten=True),
+    ),
     "max_unpool": Row(unpooled, [("a.0.weight", 6)]),
     "bilinear": Row(bilinear, [("a.weight", 6), ("b.weight", 7)]),
     "activations": Row(
@@ -378,7 +412,7 @@ def check(row: Row) -> None:
 @pytest.mark.parametrize("name", [name for name, row in TABLE.items() if not row.own])
 def test_the_own_class_fails_where_the_table_says_so(name: str) -> None:
     model, inputs, found = traced(TABLE[name])
-    keep = {g.name: list(range(g.size - 1)) for g in found.graph.prunable}
+    keep = {g.name: [u for u in range(g.size) if u != g.size // 2] for g in found.graph.prunable}
     changed = Surgery(found.graph, model)(keep)
     small = Slicer(model)(changed.slices, changed.modules)
     with zeroed(model, found.graph.slices(keep)):

@@ -115,3 +115,25 @@ def test_missing_layers_are_measured_now(table: LatencyTable) -> None:
 def test_an_infeasible_combination_names_what_binds(table: LatencyTable) -> None:
     with pytest.raises(BudgetError, match="cannot be met.*size is still .* bytes|size is still"):
         search("latency=100%,size=10%", latency_table=table, lower=0.5)
+
+
+def test_widths_are_rounded_to_what_the_table_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(device, "anchored", lambda *args, **rest: [])
+    timing(monkeypatch, [(2.0, 1.0)])
+    requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=40)
+    blocks = [
+        (w.template, {at: 1e-5 * w.template.work(tuple(-(-v // 4) * 4 for v in at)) for at in w.points})
+        for w in requests.layers
+    ]
+    table = LatencyTable.of(requests.target, blocks)
+    result = search("latency=90%", latency_table=table, round_to="auto", run_dir=tmp_path / "run")
+    sizes = {group.name: group.size for group in autoprune.trace(network(), EXAMPLE).prunable}
+    rounded = {name: width for name, width in result.plan.widths.items() if sizes[name] >= 8}
+    assert rounded and all(w % 4 == 0 or w == sizes[name] for name, w in rounded.items())
+    again = autoprune.resume(tmp_path / "run", model=network(), data=data())
+    assert again.plan.widths == result.plan.widths
+
+
+def test_rounding_by_the_table_needs_one() -> None:
+    with pytest.raises(ArgumentError, match="round_to='auto' reads .* latency table"):
+        search("macs=90%", round_to="auto")

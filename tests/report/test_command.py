@@ -1,5 +1,6 @@
 import ast
 import shlex
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def words(**settings: Any) -> list[str]:
 def test_the_command_line_names_every_setting() -> None:
     found = words(seed=7, include=("body.*", "x y"), device="cuda:0", budget="macs=50%,params=40%")
     assert found[:2] == ["autoprune", "search"]
-    pairs = list(zip(found[2::2], found[3::2], strict=True))
+    pairs = list(pairwise(found))
     assert ("--model", "zoo:net") in pairs and ("--data", "zoo:data") in pairs
     assert ("--budget", "macs=50%,params=40%") in pairs and ("--seed", "7") in pairs
     assert [value for name, value in pairs if name == "--include"] == ["body.*", "x y"]

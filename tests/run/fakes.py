@@ -15,6 +15,7 @@ from autoprune.run.recorder import Recorder
 from autoprune.run.signals import StopRequest
 from autoprune.run.study import StudyMirror, open_storage
 from autoprune.score import Evaluation
+from autoprune.timings import Timings
 
 SIZES = {"a.weight": 8, "b.weight": 4}
 
@@ -84,7 +85,7 @@ def run(path: Path, total: int, *, pause: float = 0.0, callbacks: tuple[Callback
     agent: Any = FakeAgent(pause=pause)
     recorder = recorder_in(path, agent)
     with StopRequest() as stop:
-        run_episodes(agent, total, recorder, callbacks, stop)
+        run_episodes(agent, total, recorder, callbacks, stop, Timings())
     return recorder
 
 

@@ -236,6 +236,28 @@ def test_the_nearest_class_wins() -> None:
     assert corrected(nn.Linear(8, 3), slices, {}) == {"in_features": 4}
 
 
+@pytest.mark.usefixtures("_private_registry")
+def test_a_class_may_be_named() -> None:
+    """So that adapters for other libraries import nothing."""
+    name = f"{Scale.__module__}.{Scale.__qualname__}"
+    register_adapter(name, attributes=["width"])(lambda cut: {"width": cut.after["gain"][0]})
+    assert corrected(Scale(8), one_dim(EVEN, "gain"), {}) == {"width": 4}
+
+
+def test_attention_of_another_library_is_known_by_name() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.num_heads, self.attn_dim = 4, 8
+            self.qkv, self.proj = nn.Linear(6, 24), nn.Linear(8, 6)
+
+    assert corrected(Heads(), {"proj.weight": {1: (0, 1, 4, 5)}}, {}) == {}
+    Heads.__module__, Heads.__qualname__ = "timm.layers.attention", "Attention"
+    assert corrected(Heads(), {"proj.weight": {1: (0, 1, 4, 5)}}, {}) == {"num_heads": 2, "attn_dim": 4}
+    assert corrected(Heads(), {"proj.weight": {1: (0, 1, 4)}}, {}) == {}, "half a head"
+    assert corrected(Heads(), {"proj.weight": {0: (0, 1)}}, {}) == {}
+
+
 def test_an_adapter_needs_a_class_and_attributes() -> None:
     with pytest.raises(ArgumentError, match="at least one"):
         register_adapter(attributes=["width"])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from autoprune.errors import ModelError, PlanError
 from autoprune.graph import trace
 from autoprune.plan import Plan, make_plan
+from autoprune.surgery import apply
 from autoprune.verify import check_masked_equals_sliced, verify
 from tests.surgery.nets import CASES, Plain, random_keep
 
@@ -100,6 +101,36 @@ def test_a_network_that_cannot_run_small_is_an_error() -> None:
     plan = make_plan(graph, model, {"0.weight": [0, 1]})
     with pytest.raises(ModelError, match="cannot run: ValueError: eight channels"):
         verify(model, plan, inputs)
+
+
+def test_apply_verifies_always() -> None:
+    """Without inputs, on noise of the shapes that the plan remembers; a failure is an error."""
+    model, plan, inputs = prepared("plain")
+    costs = plan.costs.model_copy(update={"found": {"macs": 7, "params": 9}})
+    wrong = plan.model_copy(update={"costs": costs})
+    for given in (None, inputs):
+        with pytest.raises(ModelError, match="MACs instead of 7"):
+            apply(model, wrong, example_inputs=given)
+    assert plan.inputs is not None and Plan.from_json(plan.to_json()).inputs == plan.inputs
+    apply(model, wrong.model_copy(update={"inputs": None}))  # nothing to run it on
+
+
+class Picky(Plain):
+    """Refuses what is no photograph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] > 1 or float(x.abs().amax()) > 1:
+            raise ValueError("photographs, please")
+        return super().forward(x)
+
+
+def test_apply_goes_on_where_the_dense_network_refuses_noise(caplog: pytest.LogCaptureFixture) -> None:
+    model, inputs = Picky().eval(), torch.rand(1, 3, 8, 8)
+    plain = make_plan(trace(Plain().eval(), inputs), Plain().eval(), {"0.weight": [0, 1]})
+    with caplog.at_level("INFO", "autoprune"):
+        small = apply(model, plain)
+    assert "not verified, the dense one fails on made-up inputs: photographs" in caplog.text
+    assert small(inputs).shape == model(inputs).shape
 
 
 class SinglePrecision(Plain):

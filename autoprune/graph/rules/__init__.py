@@ -13,6 +13,7 @@ from autoprune.graph.rules import (
     recurrent,
     reduce,
     reparametrize,
+    spread,
     view,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "recurrent",
     "reduce",
     "reparametrize",
+    "spread",
     "view",
 ]

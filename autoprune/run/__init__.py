@@ -1,0 +1,1 @@
+"""One search from its arguments to its result: stages, run directory, checkpoints, callbacks."""
