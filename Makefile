@@ -13,7 +13,7 @@ MODEL ?= models:resnet20
 DATA ?= data:splits
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format docs bench clean
 
 help:  ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(VENV)/.ready-lint  ## Check style (ruff) and types (mypy, on an installe
 format: $(VENV)/.ready-lint  ## Rewrite the code in the house style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.ready-docs  ## Build the documentation into build/site; a broken link or reference fails.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
 
 bench: $(VENV)/.ready-test  ## Run the benchmarks (hours; what is done is kept): MODEL, DATA, CIFAR=folder.
 	for name in candidate compare finetune reconstruction score criteria; do \
