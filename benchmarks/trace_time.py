@@ -1,10 +1,15 @@
 """How the time of a trace grows with the number of layers: plain residual networks, one core.
 
-python -m benchmarks.trace_time
+    python -m benchmarks.trace_time
+
+Cells are kept in `--folder`, so that a stopped benchmark goes on; the curve is drawn beside the page.
 """
 
 import argparse
+import functools
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +18,7 @@ from torch import Tensor, nn
 from autoprune.graph.export import export
 from autoprune.graph.trace import trace_program
 from benchmarks.compare import README
-from benchmarks.results import machine, publish, table
+from benchmarks.results import Record, cell, machine, publish, table
 
 DEPTHS = (125, 250, 500, 1000)
 
@@ -39,36 +44,76 @@ def residual(depth: int, width: int = 32) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, width, 3, padding=1), *blocks, *head)
 
 
-def measure(depth: int) -> tuple[float, float, int]:
+def measure(depth: int) -> Record:
     """Processor seconds of `torch.export`, of everything that a trace does, and the prunable groups."""
     model, image = residual(depth), torch.zeros(1, 3, 8, 8)
     start = time.process_time()
     export(model, image)
     between = time.process_time()
     found = trace_program(model, image)
-    return between - start, time.process_time() - between, len(found.graph.prunable)
+    seconds = time.process_time() - between
+    return {"export": between - start, "trace": seconds, "groups": len(found.graph.prunable)}
+
+
+def plot(found: Mapping[int, Record], path: Path) -> None:
+    """Draw seconds by layers, with the straight line through the first point and the origin."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    depths = list(found)
+    figure, axes = pyplot.subplots(figsize=(5, 3.2), layout="constrained")
+    axes.plot(depths, [found[d]["trace"] for d in depths], "o-", label="trace")
+    axes.plot(depths, [found[d]["export"] for d in depths], "s-", label="torch.export alone")
+    slope = found[depths[0]]["trace"] / depths[0]
+    axes.plot([0, depths[-1]], [0, slope * depths[-1]], "k:", label="linear")
+    axes.set(xlabel="layers", ylabel="processor seconds", xlim=(0, None), ylim=(0, None))
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def render(found: Mapping[int, Record], picture: str) -> str:
+    """The table, and the curve."""
+    rows = [
+        [
+            str(depth),
+            str(record["groups"]),
+            f"{record['export']:.2f}",
+            f"{record['trace']:.2f}",
+            f"{1000 * record['trace'] / depth:.1f}",
+        ]
+        for depth, record in found.items()
+    ]
+    header = ["layers", "prunable groups", "export alone, s", "trace, s", "trace per layer, ms"]
+    return (
+        "Plain residual networks, width 32, processor time of one thread; a trace contains an export:\n\n"
+        f"{table(header, rows)}\n\n![Seconds of a trace by layers]({picture})\n\n"
+        f"    python -m benchmarks.trace_time\n\n{machine()}"
+    )
 
 
 def main() -> None:
-    """Measure all depths and publish the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
-    depths = parser.parse_args().depths
-    torch.set_num_threads(1)
-    measure(10)  # warm up
-    rows = []
-    for depth in depths:
-        exported, traced, groups = measure(depth)
-        rows.append(
-            [str(depth), str(groups), f"{exported:.2f}", f"{traced:.2f}", f"{1000 * traced / depth:.1f}"]
-        )
-        print(rows[-1], flush=True)
-    header = ["layers", "prunable groups", "export alone, s", "trace, s", "trace per layer, ms"]
-    text = (
-        "Plain residual networks, width 32, processor time of one thread; a trace contains an export:\n\n"
-        f"{table(header, rows)}\n\n    python -m benchmarks.trace_time\n\n{machine()}"
+    """Measure all depths and publish table and curve."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    publish(README, "trace time", text)
+    parser.add_argument("--depths", type=int, nargs="+", default=DEPTHS)
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/trace_time"))
+    parser.add_argument("--readme", type=Path, default=README)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    missing = [depth for depth in args.depths if not (args.folder / f"{depth}.json").exists()]
+    if missing:
+        measure(10)  # warm up
+    found: dict[int, Record] = {}
+    for depth in args.depths:
+        found[depth] = cell(args.folder, str(depth), functools.partial(measure, depth))
+        print(depth, found[depth], flush=True)
+    picture = args.readme.with_name("trace_time.svg")
+    plot(found, picture)
+    publish(args.readme, "trace time", render(found, picture.name))
 
 
 if __name__ == "__main__":
