@@ -201,6 +201,15 @@ class FirstImages:
                 break
         self._compare(digest.hexdigest())
 
+    def counted(self, step: Callable[[int, int], None]) -> Iterator[Batch]:
+        """One pass that tells `step` how many images of how many have been read, 0 at first."""
+        done = 0
+        step(done, self._count)
+        for batch in self:
+            yield batch
+            done += batch.size
+            step(done, self._count)
+
     def _compare(self, digest: str) -> None:
         if self._digest not in (None, digest):
             raise DataError(

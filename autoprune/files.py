@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 StrPath = str | os.PathLike[str]
+
+_NEIGHBOR = re.compile(r"\.(?P<name>.+)\.\d+-[0-9a-f]{8}\.(?P<kind>tmp|old)")
 
 
 @contextmanager
@@ -78,6 +81,24 @@ def leftovers(path: StrPath) -> list[Path]:
     return sorted(target.parent.glob(f".{target.name}.*.old"))
 
 
+def sweep(folder: StrPath) -> None:
+    """Remove what killed writers left in a folder that nobody else writes to now.
+
+    An earlier version of a folder stays where it is the only one.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    for path in Path(folder).iterdir():
+        found = _NEIGHBOR.fullmatch(path.name)
+        if found is None or (found["kind"] == "old" and not path.with_name(found["name"]).exists()):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def write_bytes(path: StrPath, data: bytes) -> None:
     """Write `data` to `path` in one step (see `replaced_file`)."""
     with replaced_file(path) as temporary:
@@ -108,8 +129,17 @@ def write_tensors(
         try:
             save_file(_plain(tensors), temporary, None if metadata is None else dict(metadata))
         except SafetensorError as error:
-            raise OSError(f"{error} ('{path}')") from error
+            raise _system_error(error, path) from error
         temporary.chmod(mode)
+
+
+def _system_error(error: SafetensorError, path: StrPath) -> OSError:
+    """The error of the operating system that safetensors met, from its words."""
+    found = re.search(r"os error (\d+)", str(error))
+    if found is None:
+        return OSError(f"{error} ('{path}')")
+    number = int(found[1])
+    return OSError(number, os.strerror(number), os.fspath(path))
 
 
 def sha256(path: StrPath) -> str:

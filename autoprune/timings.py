@@ -4,8 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from autoprune.display import Shown
 
-class Timings:
+
+class Timings(Shown):
     """Wall seconds by part of the work.
 
     Parts may lie within others: what an inner one takes is not counted for the outer one, so that all
@@ -36,6 +38,9 @@ class Timings:
     def total(self) -> float:
         """Seconds of all parts."""
         return sum(self.seconds.values())
+
+    def __str__(self) -> str:
+        return self.table()
 
     def table(self) -> str:
         """One line per part, the longest first."""

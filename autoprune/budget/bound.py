@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from autoprune.budget.cost import Cost, Numbers, Vector
 from autoprune.budget.limit import Limit
 from autoprune.budget.messages import show
+from autoprune.display import columns
 from autoprune.errors import BudgetError
 
 
@@ -86,3 +87,13 @@ class BoundBudget:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        rows = [("cost", "dense", "at most", "asked")]
+        for limit in self.asked:
+            numbers = (show(self.dense[limit.name]), show(self.limits[limit.name]))
+            rows.append((limit.name, *numbers, str(limit).partition("=")[2]))
+        return columns(rows)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"

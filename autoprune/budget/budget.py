@@ -8,6 +8,7 @@ from autoprune.budget.cost import Cost
 from autoprune.budget.graph_cost import graph_costs
 from autoprune.budget.limit import ALLOWED, Limit, check_known
 from autoprune.budget.units import COSTS
+from autoprune.display import columns
 from autoprune.errors import BudgetError
 from autoprune.graph.types import PruneGraph
 
@@ -75,3 +76,10 @@ class Budget:
 
     def __repr__(self) -> str:
         return f"Budget.parse({str(self)!r})"
+
+    def _repr_html_(self) -> str:
+        rows = [("cost", "at most")]
+        for limit in self.limits:
+            name, _, bound = str(limit).partition("=")
+            rows.append((name, f"{bound} of the dense network" if limit.relative else bound))
+        return f"<pre>{columns(rows)}</pre>"

@@ -39,6 +39,7 @@ def of_search(result: "SearchResult", rows: "Sequence[Row]", reason: str) -> dic
             {
                 "name": row.name,
                 "costs": row.costs,
+                "milliseconds": row.milliseconds,
                 "score": row.score,
                 "test_accuracy": row.before,
                 "test_accuracy_finetuned": row.after,

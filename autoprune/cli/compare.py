@@ -3,9 +3,11 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import autoprune
+from autoprune.cli.timing import milliseconds
 from autoprune.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Row:
         score: Score on the search images, higher is better.
         before: Share of test images that are right before fine-tuning, None if it cannot be known.
         after: The same after it, None without fine-tuning.
+        milliseconds: Measured time of one forward pass, None where it was not taken.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Row:
     score: float
     before: float | None
     after: float | None
+    milliseconds: float | None = None
 
 
 def contenders(
@@ -85,8 +89,11 @@ def compare(
     epochs: int,
     device: str | None,
     stage: Callable[[str], None],
+    step: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    example_inputs: Any = None,
 ) -> tuple[list[Row], "dict[str, nn.Module]"]:
-    """Measure every network on the test set, fine-tune a copy of it, and measure that.
+    """Time every network, measure it on the test set, fine-tune a copy of it, and measure that.
 
     Args:
         networks: Untouched.
@@ -94,24 +101,36 @@ def compare(
         epochs: Of the fine-tuning, the same for all; 0 leaves it out.
         device: Where to; None stays where the networks are.
         stage: Told what is being done.
+        step: Told how many epochs of how many are done, over all networks; 0 before the first.
+        example_inputs: What the networks are timed on; None takes the first image of `data.train`.
 
     Returns:
         The rows, and the fine-tuned networks by name (none without fine-tuning).
     """
-    rows, tuned = [], {}
-    for network in networks:
+    rivals = list(networks)
+    models = [copy.deepcopy(network.model).to(device) for network in rivals]
+    stage("timing the networks")
+    times = milliseconds(models, example_inputs, data) or [None] * len(models)
+    rows, tuned, total = [], {}, epochs * len(models)
+    if epochs:
+        step(0, total)
+    for i, (network, model) in enumerate(zip(rivals, models, strict=True)):
         stage(f"testing {network.name}")
-        model = copy.deepcopy(network.model).to(device)
         before, after = accuracy_on_test(model, data), None
         if epochs:
             stage(f"fine-tuning {network.name}")
-            autoprune.finetune(model, data.train, epochs)
+            counted = partial(_count, step, i * epochs, total)
+            autoprune.finetune(model, data.train, epochs, on_epoch=counted)
             after = accuracy_on_test(model, data)
             tuned[network.name] = model
-        rows.append(
-            Row(network.name, network.measured.costs, network.measured.evaluation.score, before, after)
-        )
+        measured = network.measured
+        score = measured.evaluation.score
+        rows.append(Row(network.name, measured.costs, score, before, after, times[i]))
     return rows, tuned
+
+
+def _count(step: Callable[[int, int], None], before: int, total: int, epoch: int, loss: float) -> None:
+    step(before + epoch, total)
 
 
 def accuracy_on_test(model: "nn.Module", data: Any) -> float | None:

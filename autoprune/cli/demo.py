@@ -65,7 +65,7 @@ def demo(
             callbacks=[seen],
         )
         networks = contenders(result, dense, None, data, settings, seen.on_stage)
-        rows, tuned = compare(networks, data, FINETUNE_EPOCHS, None, seen.on_stage)
+        rows, tuned = compare(networks, data, FINETUNE_EPOCHS, None, seen.on_stage, seen.on_step)
         record_comparison(folder / "search", rows, FINETUNE_EPOCHS)
         autoprune.save(tuned["found"], result.plan, folder / "found")
         seen.on_stage("done")

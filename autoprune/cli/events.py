@@ -21,8 +21,9 @@ class Events(Callback):
     """Writes what the bars draw; use it as a context manager, as they are.
 
     Every line holds `event` and `seconds` since the command began to work. The events are `stage` (with its
-    name), `start`, `episode` (score, costs, the best so far, `eta` in seconds), `found`, `point` of a
-    sensitivity analysis, `layer` of a profile, `pipeline`, and `done` at the end of what went well.
+    name), `step` of the stage (`done`, `total`, `eta`), `start`, `episode` (score, costs, the best so far,
+    `eta` in seconds), `found`, `point` of a sensitivity analysis, `layer` of a profile, `pipeline`, and
+    `done` at the end of what went well.
 
     Args:
         stream: Where to; None takes stderr.
@@ -32,7 +33,7 @@ class Events(Callback):
         self._stream = stream or sys.stderr
         self._began = time.monotonic()
         self._start: SearchStart | None = None
-        self._first = 0.0
+        self._first = self._stepping = 0.0
         self._new = 0
 
     def __enter__(self) -> Self:
@@ -48,6 +49,14 @@ class Events(Callback):
         """A stage begins."""
         if stage != "done":
             self._write("stage", stage=stage)
+
+    def on_step(self, done: int, total: int) -> None:
+        """So many steps of the present stage are done; 0 begins."""
+        if done == 0:
+            self._stepping = time.monotonic()
+        else:
+            eta = (time.monotonic() - self._stepping) / done * (total - done)
+            self._write("step", done=done, total=total, eta=round(eta, 3))
 
     def on_start(self, start: SearchStart) -> None:
         """The first episode is about to run."""

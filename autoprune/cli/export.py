@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autoprune.cli.options import RecordedModel, Shapes
+from autoprune.cli.options import Progress, Quiet, RecordedModel, Shapes, Shown
 
 
 def export(
@@ -17,6 +17,8 @@ def export(
     ] = None,
     model: RecordedModel = None,
     input_shape: Shapes = None,
+    progress: Progress = Shown.bar,
+    quiet: Quiet = False,
 ) -> None:
     """Write the pruned network of a run as a file, read it again, compare and time it.
 
@@ -26,15 +28,20 @@ def export(
     """
     from autoprune import api
     from autoprune.cli.console import show
+    from autoprune.cli.listen import listener
+    from autoprune.cli.progress import SearchProgress
     from autoprune.cli.shapes import example_inputs
     from autoprune.locate import load_model
 
     names = {"onnx": "pruned.onnx", "torch": "pruned.pt2", "safetensors": "exported"}
-    made = api.export(
-        run_dir,
-        out or run_dir / names.get(to, to),
-        to=to,
-        example_inputs=example_inputs(input_shape, None) if input_shape else None,
-        model=None if model is None else load_model(model),
-    )
+    with listener(SearchProgress, progress, quiet) as seen:
+        seen.on_stage("export")
+        made = api.export(
+            run_dir,
+            out or run_dir / names.get(to, to),
+            to=to,
+            example_inputs=example_inputs(input_shape, None) if input_shape else None,
+            model=None if model is None else load_model(model),
+        )
+        seen.on_stage("done")
     show([f"Written to {made}."])

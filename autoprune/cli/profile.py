@@ -1,6 +1,6 @@
 """`autoprune profile`: times of layers on this machine, for latency budgets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +62,8 @@ def profile(
     Example: `autoprune profile --model models:resnet20 --input-shape 1,3,32,32 --out table.json`
     """
     from autoprune.cli.console import show
+    from autoprune.cli.layer_progress import LayerProgress
+    from autoprune.cli.listen import listener
     from autoprune.errors import ArgumentError
     from autoprune.latency import LatencyTable, Requests, measure
 
@@ -76,7 +78,8 @@ def profile(
         show([f"{_counted(wanted)} to measure are in {out}: autoprune profile --requests {out} --out FILE"])
         return
     known = [LatencyTable.load(path) for path in (*([out] if out.exists() else []), *(merge or ()))]
-    table = measure(wanted, repeats=repeats, on_layer=_listener(progress, quiet))
+    with listener(LayerProgress, progress, quiet) as seen:
+        table = measure(wanted, repeats=repeats, on_layer=seen.on_layer)
     for other in reversed(known):
         table = other.merged(table)
     table.save(out)
@@ -101,20 +104,6 @@ def _requests(
     inputs = example_inputs(shapes or (), None if data is None else load_data(data))
     segments = segments_of(trace_program(network, inputs))
     return requests_of(segments, target_of(inputs, network, backend, threads), points=points)
-
-
-def _listener(progress: Shown, quiet: bool) -> Callable[[str, int, int], None] | None:
-    from autoprune.cli.events import Events
-
-    if quiet or progress is Shown.none:
-        return None
-    return Events().on_layer if progress is Shown.json else _line
-
-
-def _line(title: str, done: int, total: int) -> None:
-    from autoprune.cli.console import err
-
-    err().print(f"{done + 1}/{total} {title}", markup=False, soft_wrap=True)
 
 
 def _counted(wanted: "Requests") -> str:

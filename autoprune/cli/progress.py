@@ -1,69 +1,72 @@
-"""A progress bar on stderr: episode, best score, its cost, time left."""
+"""A progress bar on stderr for a search: stage, episode, best score, its cost, time left."""
 
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import TaskID
 
-from autoprune.cli.bar import CountedBar
+from autoprune.cli.bar import Bar
 from autoprune.run.callbacks import Callback, SearchStart
 
 if TYPE_CHECKING:
     from autoprune.agents import Episode
-    from autoprune.run.result import SearchResult
 
 STAGES = {
     "trace": "tracing the network",
     "calibrate": "calibrating",
     "rank": "ordering the channels",
+    "profile": "timing the layers",
     "baselines": "scoring uniform and greedy",
     "search": "searching",
-    "refit": "re-fitting the best candidate",
+    "refit": "re-fitting the best",
     "verify": "verifying the result",
     "save": "writing the run",
+    "export": "writing the file, running and timing it",
 }
+"""What the stages of the library are called; other stages are the words of whoever announces them."""
 
 
-class SearchProgress(CountedBar, Callback):
-    """Shows a search as it runs; use it as a context manager around the search."""
+class SearchProgress(Bar, Callback):
+    """Shows a search, and what is done with its result; use it as a context manager around both."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         super().__init__(console, quiet)
-        self._task: TaskID | None = None
         self._start: SearchStart | None = None
+        self._done, self._note = 0, ""
 
     def on_stage(self, stage: str) -> None:
-        """Name the stage in front of the bar."""
-        text = STAGES.get(stage, stage)
-        if self._task is None:
-            self._task = self._bar.add_task(text, total=None, note="")
+        """Name what is being done; "done" shows the search once more."""
+        if stage == "done":
+            self.begin(stage, self._done, self._done, self._note)
+        elif stage == "search" and self._start is not None:
+            self.begin(STAGES[stage], self._start.episodes, self._done, self._note)
+        elif stage in STAGES or not self.counting:
+            self.begin(STAGES.get(stage, stage))
         else:
-            self._bar.update(self._task, description=text)
+            self.rename(stage)
+
+    def on_step(self, done: int, total: int) -> None:
+        """Count what the present stage is made of; 0 begins."""
+        if done == 0:
+            self.begin(self.text, total)
+        self.count(done)
 
     def on_start(self, start: SearchStart) -> None:
         """Begin to count episodes."""
-        self._start = start
-        if self._task is None:
-            self.on_stage("search")
-        assert self._task is not None
-        best = "" if start.best is None else self._describe(start.best)
-        self._bar.update(self._task, total=start.episodes, completed=start.done, note=best)
+        self._start, self._done = start, start.done
+        self._note = "" if start.best is None else self._describe(start.best)
+        self.on_stage("search")
 
     def on_episode(self, episode: "Episode", best: "Episode") -> None:
         """Count one episode."""
-        if self._task is not None:
-            self._bar.update(self._task, advance=1, note=self._describe(best))
-
-    def on_end(self, result: "SearchResult") -> None:
-        """Say that all is done."""
-        if self._task is not None:
-            self._bar.update(self._task, description="done")
+        self._done, self._note = self._done + 1, self._describe(best)
+        self.count(self._done, self._note)
 
     def _describe(self, best: "Episode") -> str:
         assert self._start is not None
+        score = f"best {best.evaluation.score:.4f}"
         shares = [
             f"{name} {100 * best.costs[name] / self._start.dense[name]:.1f}%"
             for name in self._start.limits
             if self._start.dense.get(name)
         ]
-        return f"best {best.evaluation.score:.4f} at {', '.join(shares)}"
+        return f"{score} at {', '.join(shares)}" if self.wide and shares else score

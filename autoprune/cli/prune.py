@@ -102,6 +102,27 @@ def prune(
         Share,
         typer.Option("--lower", metavar="RATIO", help="Where channels are cut: what a group keeps at least."),
     ] = None,
+    floor: Annotated[
+        Share, typer.Option("--floor", metavar="SHARE", help="What every tensor keeps at least.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", metavar="PATTERN", help="The only tensors to prune.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", metavar="PATTERN", help="Tensors that stay whole.")
+    ] = None,
+    iterations: Annotated[
+        Number, typer.Option("--iterations", metavar="N", help="at_init: how often to score.")
+    ] = None,
+    begin: Annotated[
+        Share, typer.Option("--begin", metavar="SHARE", help="gradual: where pruning begins.")
+    ] = None,
+    end: Annotated[
+        Share, typer.Option("--end", metavar="SHARE", help="gradual: where the target is reached.")
+    ] = None,
+    every: Annotated[
+        Number, typer.Option("--every", metavar="N", help="gradual: steps between prunings.")
+    ] = None,
     lr: Annotated[float, typer.Option("--lr", metavar="X", help="First learning rate (SGD, cosine).")] = 0.01,
     distill: Annotated[
         float,
@@ -145,7 +166,8 @@ def prune(
         "finetune_epochs": finetune_epochs, "criterion": criterion, "granularity": granularity,
         "scope": scope, "schedule": schedule, "rewind_epoch": rewind_epoch, "control": control,
         "variant": variant, "method": method, "penalty": penalty, "strength": strength, "share": share,
-        "accuracy_floor": accuracy_floor, "lower": lower,
+        "accuracy_floor": accuracy_floor, "lower": lower, "floor": floor, "include": include or None,
+        "exclude": exclude or None, "iterations": iterations, "begin": begin, "end": end, "every": every,
     }  # fmt: skip
     function = pipeline_of(pipeline)
     settings = _applicable(pipeline, function, given)

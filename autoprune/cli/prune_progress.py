@@ -1,7 +1,6 @@
-"""A progress bar on stderr for a pipeline: round, epoch, sparsity, accuracy."""
+"""A progress bar on stderr for a pipeline: round, epoch, sparsity, accuracy, time left of the round."""
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from autoprune.cli.bar import Bar
 from autoprune.cli.report import percent
@@ -23,23 +22,23 @@ class PruneProgress(Bar):
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         super().__init__(console, quiet)
-        self._task: TaskID | None = None
-
-    def _columns(self) -> tuple[ProgressColumn, ...]:
-        row = TextColumn("{task.fields[row]}")
-        return (TextColumn("epoch"), MofNCompleteColumn(), row, TimeElapsedColumn())
+        self._note = ""
+        self._round = (0, 0)
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
-        if self._task is None:
-            self._task = self._bar.add_task("", total=None, row="")
         text = STAGES[event.stage]
         if event.stage in ("prune", "train", "epoch", "round"):
             text = f"round {event.round}{f' of {event.rounds}' if event.rounds else ''}: {text}"
-        total = event.epochs or None
-        self._bar.update(self._task, description=text, total=total, completed=event.epoch)
         if event.row:
-            self._bar.update(self._task, row=_describe(event))
+            self._note = _describe(event)
+        if (event.round, event.epochs) == self._round and self.counting:
+            self.rename(text)
+            self.count(event.epoch, self._note)
+        else:
+            self._round = (event.round, event.epochs)
+            total = 0 if event.stage == "done" else event.epochs or None
+            self.begin(text, total, event.epoch, self._note)
 
 
 def _describe(event: Event) -> str:

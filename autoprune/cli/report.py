@@ -1,6 +1,6 @@
 """The end of a search: the comparison, where the result lies, and how to load it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -10,10 +10,13 @@ from autoprune.budget.messages import show
 from autoprune.cli.as_json import as_json, of_search
 from autoprune.cli.compare import Row, compare, contenders
 from autoprune.errors import AutopruneError
+from autoprune.report.words import scored
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from autoprune.cli.events import Events
+    from autoprune.cli.progress import SearchProgress
     from autoprune.data import Splits
     from autoprune.run.result import SearchResult
 
@@ -37,7 +40,7 @@ def report(
     data: "Splits",
     settings: Mapping[str, Any],
     epochs: int,
-    stage: Callable[[str], None],
+    seen: "SearchProgress | Events",
     *,
     json: bool = False,
 ) -> list[Any]:
@@ -52,7 +55,7 @@ def report(
         data: As the search had it.
         settings: All settings of the search by name; those in `SHAPING` are used.
         epochs: Of the fine-tuning of every row; 0 leaves it out.
-        stage: Told what is being done.
+        seen: Told what is being done.
         json: One JSON object instead of tables.
 
     Returns:
@@ -65,8 +68,16 @@ def report(
     rows: Sequence[Row] = ()
     reason = ""
     try:
-        networks = contenders(result, dense, example_inputs, data, shaping, stage)
-        rows, tuned = compare(networks, data, epochs, settings["device"], stage)
+        networks = contenders(result, dense, example_inputs, data, shaping, seen.on_stage)
+        rows, tuned = compare(
+            networks,
+            data,
+            epochs,
+            settings["device"],
+            seen.on_stage,
+            seen.on_step,
+            example_inputs=example_inputs,
+        )
         if result.run_dir is not None:
             from autoprune.report.comparison import record_comparison
 
@@ -76,7 +87,7 @@ def report(
         reason = f"The comparison could not be made: {why}"
     if result.run_dir is not None and "found" in tuned:
         autoprune.save(tuned["found"], result.plan, result.run_dir / "finetuned")
-    stage("done")
+    seen.on_stage("done")
     if json:
         return [as_json(of_search(result, rows, reason))]
     shown = [result.summary(), reason] if reason else [table(rows, epochs)]
@@ -85,7 +96,9 @@ def report(
 
 def table(rows: Sequence[Row], epochs: int) -> Table:
     """The comparison; the first row is what shares refer to."""
-    heads = [*(LABELS.get(name, name) for name in rows[0].costs), "search score"]
+    heads = [*(LABELS.get(name, name) for name in rows[0].costs)]
+    timed = all(row.milliseconds is not None for row in rows)
+    heads += [*["measured ms"] * timed, "search score"]
     tested = any(row.before is not None for row in rows)
     heads += ["test accuracy"] * tested + [f"after {epochs} epochs"] * (tested and bool(epochs))
     drawn = Table(title="Same engine, same images, same budget; the test set was not seen by any search")
@@ -94,7 +107,7 @@ def table(rows: Sequence[Row], epochs: int) -> Table:
         drawn.add_column(head, justify="right")
     for row in rows:
         cells = [cost(value, rows[0].costs[name]) for name, value in row.costs.items()]
-        cells += [f"{row.score:.4f}"]
+        cells += [*[f"{row.milliseconds or 0:.3g}"] * timed, scored(row.score)]
         cells += [percent(value) for value in (row.before, row.after)][: len(heads) - len(cells)]
         drawn.add_row(Text(row.name), *cells, style="bold" if row.name == "found" else "")
     return drawn

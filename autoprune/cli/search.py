@@ -213,7 +213,7 @@ def search(
             model_source=model,
             data_source=data,
         )
-        shown = report(result, network, inputs, splits, settings, finetune_epochs, seen.on_stage, json=json)
+        shown = report(result, network, inputs, splits, settings, finetune_epochs, seen, json=json)
     if profile:
         err().print(f"Where the time went:\n{result.timings.table()}", markup=False, soft_wrap=True)
     show(shown)

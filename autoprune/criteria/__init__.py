@@ -4,6 +4,7 @@ from autoprune.criteria.activation import Activation
 from autoprune.criteria.apoz import Apoz
 from autoprune.criteria.bn_scale import BNScale
 from autoprune.criteria.criterion import Context, Criterion
+from autoprune.criteria.feature_correlation import FeatureCorrelation
 from autoprune.criteria.filter_correlation import FilterCorrelation
 from autoprune.criteria.fisher import Fisher
 from autoprune.criteria.flops import FlopsRegularized
@@ -42,6 +43,7 @@ __all__ = [
     "BNScale",
     "Context",
     "Criterion",
+    "FeatureCorrelation",
     "FilterCorrelation",
     "Fisher",
     "FlopsRegularized",

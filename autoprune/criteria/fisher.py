@@ -6,7 +6,7 @@ from autoprune.criteria.second_order import SecondOrder
 
 
 class Fisher(SecondOrder):
-    """F w^2 / 2 summed over a unit, F the mean over images of the squared gradient of the image's loss.
+    """Second-order Taylor: F w^2 / 2 summed over a unit, F the mean squared gradient of an image's loss.
 
     The diagonal of the empirical Fisher stands for that of the Hessian; it is never negative.
     """

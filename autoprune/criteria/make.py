@@ -33,6 +33,11 @@ def make_criterion(criterion: str | Criterion) -> Criterion:
     return found
 
 
+def text_of(criterion: str | Criterion) -> str:
+    """How a run records a criterion: as the text that made it, numbers included; an object by its name."""
+    return criterion if isinstance(criterion, str) else criterion.name
+
+
 class _Parser:
     """Reads `name`, or `name(argument, ...)` with criteria and numbers as arguments."""
 

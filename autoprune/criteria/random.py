@@ -13,6 +13,7 @@ class Random(Criterion):
 
     name: ClassVar[str] = "random"
     needs: ClassVar[frozenset[str]] = frozenset()
+    source: ClassVar[str] = "Mittal et al. 2018, arXiv:1801.10447"
     elementwise: ClassVar[bool] = True
 
     def scores(self, context: Context) -> dict[str, Tensor]:

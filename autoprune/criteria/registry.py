@@ -4,6 +4,7 @@ from autoprune.criteria.activation import Activation
 from autoprune.criteria.apoz import Apoz
 from autoprune.criteria.bn_scale import BNScale
 from autoprune.criteria.criterion import Criterion
+from autoprune.criteria.feature_correlation import FeatureCorrelation
 from autoprune.criteria.filter_correlation import FilterCorrelation
 from autoprune.criteria.fisher import Fisher
 from autoprune.criteria.flops import FlopsRegularized
@@ -37,6 +38,7 @@ CRITERIA: dict[str, type[Criterion]] = {
         BNScale,
         GeometricMedian,
         FilterCorrelation,
+        FeatureCorrelation,
         Gradient,
         Taylor,
         TaylorActivation,

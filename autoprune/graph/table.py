@@ -30,6 +30,11 @@ ShuffleNetV2, this leaves a single unit, and the dimension is locked. (Parts tha
 the same number would need the widths of several groups to move together, and the layers behind them to read
 in another order.)
 
+Where a module's forward cuts at a constant index (`split`, `x[:, :k]`), the dimension is locked, unless the
+module is known to take the index from an attribute that the surgery corrects: `register_adapter(...,
+cuts="free")` says so of a class of your own, `cuts="equal"` of one that cuts parts of one length (these are
+tied as those of a `chunk`). Running the pruned network decides, as always.
+
 A trace for the rewritten graph ties nothing: a shuffle becomes one list of positions (`reorder`), stacked
 parts are split first and viewed then, splits are as long as what stays. Every part keeps at least one
 channel. A convolution over the channels themselves, as efficient channel attention has it, reads what stays

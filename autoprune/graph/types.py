@@ -68,6 +68,11 @@ class Group:
     reason: str = ""
     note: str = ""
 
+    def __repr__(self) -> str:
+        note = f", note={self.note!r}" if self.note else ""
+        lock = f", reason={self.reason!r}" if self.reason else ""
+        return f"Group({self.name!r}, size={self.size}, {len(self.axes)} axes{lock}{note})"
+
     @property
     def prunable(self) -> bool:
         """Whether units of this group may be removed."""

@@ -60,8 +60,10 @@ def _why_dense(model: nn.Module, name: str, tensor: Tensor, mask: Tensor) -> str
         return "only the weights of nn.Linear have semi-structured kernels"
     if sum(other is tensor for _, other in model.named_parameters(remove_duplicate=False)) > 1:
         return "the weight is shared by several modules"
-    if mask.shape[1] % 4 or not follows(mask, 2, 4):
+    if not follows(mask, 2, 4):
         return "the mask is not 2:4"
+    if mask.shape[1] % 4:
+        return f"its {mask.shape[1]} inputs are no multiple of 4"
     if tensor.device.type != "cuda":
         return f"the device '{tensor.device.type}' has no semi-structured kernels"
     if torch.cuda.get_device_capability(tensor.device) < _AMPERE:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autoprune.display import Shown
+
 _PARAMS = ("params", "params left", "non-zero", "sparsity", "pruned", "compression")
 _MACS = ("MACs", "MACs left", "effective", "speed-up")
 _BYTES = ("bytes", "bytes left", "sparse bytes")
@@ -69,8 +71,8 @@ class Measured:
         return asdict(self) | {name: getattr(self, name) for name in derived}
 
 
-@dataclass(frozen=True)
-class Measures:
+@dataclass(frozen=True, repr=False)
+class Measures(Shown):
     """Measures of a pruned network against the dense one; printing it gives a table.
 
     Attributes:

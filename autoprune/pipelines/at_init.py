@@ -64,7 +64,7 @@ def at_init(
         raise ArgumentError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     count = _ITERATIONS[method] if iterations is None else iterations
     check_counts(rounds=count)
-    sparsify = Sparsifier(METHODS[method](), granularity, scope, floor, tuple(include), tuple(exclude))
+    sparsify = Sparsifier(METHODS[method](), granularity, scope, floor, include, exclude)
     count = 1 if sparsify.fixed is not None else count
     targets = _targets(sparsity, count)
     settings = {**sparsify.settings, "targets": list(targets), "epochs": epochs, "method": method}

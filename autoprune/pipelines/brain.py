@@ -73,7 +73,7 @@ def optimal_brain(
         raise ArgumentError(f"variant must be 'damage' or 'surgeon', got {variant!r}")
     own = "hessian" if variant == "damage" else Surgeon()
     scores = own if criterion is None else criterion
-    sparsify = Sparsifier(scores, granularity, scope, floor, tuple(include), tuple(exclude))
+    sparsify = Sparsifier(scores, granularity, scope, floor, include, exclude)
     targets = round_targets(sparsify, sparsity, rounds, schedule)
     settings = {**sparsify.settings, "targets": list(targets), "epochs": epochs, "variant": variant}
     with working("optimal_brain", model, data, settings, options) as work:

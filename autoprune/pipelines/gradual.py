@@ -67,7 +67,7 @@ def gradual(
         raise ArgumentError(f"epochs must be at least 1 to prune during them, got {epochs}")
     if not 0 <= begin < end <= 1:
         raise ArgumentError(f"begin and end must be shares with 0 <= begin < end <= 1, got {begin} and {end}")
-    sparsify = Sparsifier(criterion, granularity, scope, floor, tuple(include), tuple(exclude))
+    sparsify = Sparsifier(criterion, granularity, scope, floor, include, exclude)
     if sparsify.fixed is not None:
         raise ArgumentError(f"granularity must let the sparsity rise step by step, got '{granularity}'")
     named(schedule, sparsity, 1, every=every)

@@ -60,7 +60,7 @@ def iterative_magnitude(
         ArgumentError: An argument outside its rules.
     """
     check_counts(rounds=rounds, epochs=epochs)
-    sparsify = Sparsifier(criterion, granularity, scope, floor, tuple(include), tuple(exclude))
+    sparsify = Sparsifier(criterion, granularity, scope, floor, include, exclude)
     targets = round_targets(sparsify, sparsity, rounds, schedule)
     settings = {**sparsify.settings, "targets": list(targets), "epochs": epochs}
     with working("iterative_magnitude", model, data, settings, options) as work:

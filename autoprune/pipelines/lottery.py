@@ -81,7 +81,7 @@ def lottery_ticket(
         raise ArgumentError(f"control must be 'random', 'reinit' or None, got {control!r}")
     if control == "reinit":
         _check_reinit(model)
-    sparsify = Sparsifier(criterion, granularity, scope, floor, tuple(include), tuple(exclude))
+    sparsify = Sparsifier(criterion, granularity, scope, floor, include, exclude)
     targets = round_targets(sparsify, sparsity, rounds, schedule)
     settings = {
         **sparsify.settings, "targets": list(targets), "epochs": epochs, "rewind_epoch": rewind_epoch,

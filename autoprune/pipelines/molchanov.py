@@ -6,6 +6,7 @@ from torch import nn
 
 from autoprune.budget import Budget
 from autoprune.criteria import Criterion, make_criterion
+from autoprune.criteria.make import text_of
 from autoprune.data import Splits
 from autoprune.errors import ArgumentError
 from autoprune.pipelines.channels import cut, remove_least, task_of
@@ -66,7 +67,7 @@ def molchanov(
         raise ArgumentError(f"share must be a share in (0, 1], got {share!r}")
     chosen = make_criterion(criterion)
     settings = {
-        "criterion": chosen.name, "budget": None if budget is None else str(parsed_budget(budget)),
+        "criterion": text_of(criterion), "budget": None if budget is None else str(parsed_budget(budget)),
         "accuracy_floor": accuracy_floor, "share": share, "epochs": epochs, "lower": lower,
     }  # fmt: skip
     with working("molchanov", model, data, settings, options) as work:

@@ -1,12 +1,13 @@
 """What every pipeline returns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from autoprune.display import Shown
 from autoprune.masks import Masks
 from autoprune.measures import Measures
 from autoprune.plan import Plan
@@ -14,8 +15,8 @@ from autoprune.plan import Plan
 _COLUMNS = ("round", "sparsity", "accuracy_before", "accuracy_after")
 
 
-@dataclass(frozen=True, eq=False)
-class PipelineResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class PipelineResult(Shown):
     """A pruned network and how it came about.
 
     Attributes:
@@ -31,11 +32,11 @@ class PipelineResult:
     """
 
     pipeline: str
-    model: nn.Module = field(repr=False)
+    model: nn.Module
     masks: Masks | None
-    plan: Plan | None = field(repr=False)
-    history: list[dict[str, Any]] = field(repr=False)
-    measures: Measures = field(repr=False)
+    plan: Plan | None
+    history: list[dict[str, Any]]
+    measures: Measures
     run_dir: Path | None = None
 
     @property
@@ -44,6 +45,9 @@ class PipelineResult:
         if self.masks is not None:
             return self.masks.sparsity
         return self.measures.total.pruned_percent / 100
+
+    def __str__(self) -> str:
+        return self.summary()
 
     def summary(self) -> str:
         """The history and the measures as plain tables."""

@@ -7,6 +7,7 @@ from torch import nn
 from autoprune.allocation import global_ranking
 from autoprune.budget import Budget
 from autoprune.criteria import Criterion, make_criterion
+from autoprune.criteria.make import text_of
 from autoprune.data import Splits
 from autoprune.errors import ArgumentError
 from autoprune.pipelines.channels import best_units, cut, task_of
@@ -64,11 +65,12 @@ def sparse_training(
         raise ArgumentError(f"penalty must be one of {', '.join(PENALTIES)}, got {penalty!r}")
     if not 0 <= strength < float("inf"):
         raise ArgumentError(f"strength must be at least 0, got {strength!r}")
-    chosen = make_criterion(CRITERIA[penalty] if criterion is None else criterion)
+    ranked_by = CRITERIA[penalty] if criterion is None else criterion
+    chosen = make_criterion(ranked_by)
     bounds = parsed_budget(budget)
     settings = {
         "budget": str(bounds), "penalty": penalty, "strength": strength, "epochs": epochs,
-        "finetune_epochs": finetune_epochs, "criterion": chosen.name, "lower": lower,
+        "finetune_epochs": finetune_epochs, "criterion": text_of(ranked_by), "lower": lower,
     }  # fmt: skip
     with working("sparse_training", model, data, settings, options) as work:
         work.cuts, work.rounds = True, 2

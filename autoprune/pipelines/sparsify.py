@@ -9,13 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from autoprune.allocation.patterns import as_patterns
 from autoprune.criteria import Criterion, make_criterion
+from autoprune.criteria.make import text_of
 from autoprune.errors import ArgumentError, ModelError
 from autoprune.masks import NM, Granularity, Masks, Units, global_masks, granularity, layer_masks
 from autoprune.masks.select import check_sparsity, floating, keep_best
+from autoprune.masks.targets import did_you_mean
 from autoprune.pipelines.work import Work
 
 Scope = Literal["global", "layer"]
+
+_LISTED = 20
+"""How many names a message lists."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +65,17 @@ class Sparsifier:
             raise ArgumentError(f"scope must be 'layer' for the granularity '{chosen.name}', got 'global'")
         if not 0 <= self.floor < 1:
             raise ArgumentError(f"floor must be a share in [0, 1), got {self.floor!r}")
+        for argument in ("include", "exclude"):
+            object.__setattr__(self, argument, as_patterns(getattr(self, argument), argument))
         object.__setattr__(self, "_parts", (criterion, chosen))
 
     @property
     def settings(self) -> dict[str, object]:
         """What tells two of them apart, as JSON values."""
-        criterion, chosen = self._parts
+        chosen = self._parts[1]
         return {
-            "criterion": criterion.name, "granularity": chosen.name, "scope": self.scope, "floor": self.floor,
-            "include": list(self.include), "exclude": list(self.exclude),
+            "criterion": text_of(self.criterion), "granularity": chosen.name, "scope": self.scope,
+            "floor": self.floor, "include": list(self.include), "exclude": list(self.exclude),
         }  # fmt: skip
 
     @property
@@ -80,10 +88,13 @@ class Sparsifier:
         """Masks for the network as it is now, within the masks that hold already.
 
         Raises:
-            ArgumentError: A sparsity outside 0..1, or above what the floor allows.
+            ArgumentError: A sparsity outside 0..1 or above what the floor allows, or a pattern that no tensor
+                of the network matches.
             ModelError: Nothing to prune, or scores that are not finite.
         """
         check_sparsity(sparsity)
+        for argument in ("include", "exclude"):
+            _check_patterns(getattr(self, argument), argument, work)
         criterion, _ = self._parts
         return self.masks(work.weight_scores(criterion), sparsity, work.state.masks)
 
@@ -138,6 +149,19 @@ class Sparsifier:
                 f"{len(scores)} tensors, got {sparsity:g}; lower the floor"
             )
         return guarded
+
+
+def _check_patterns(patterns: Sequence[str], argument: str, work: Work) -> None:
+    names = list(work.model.state_dict())
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            known = [layer.weight for layer in work.graph.layers]
+            hint = did_you_mean(pattern, names)
+            raise ArgumentError(
+                f"{argument}: no tensor matches '{pattern}'{hint}; weights that can be pruned: "
+                + ", ".join(known[:_LISTED])
+                + ", ..." * (len(known) > _LISTED)
+            )
 
 
 def pruned_to(work: Work, sparsify: Callable[[Work, float], Masks], target: float) -> dict[str, object]:

@@ -90,7 +90,11 @@ def _option(name: str, value: Any) -> str:
 
 def _call(config: "RunConfig") -> str:
     settings: dict[str, Any] = config.settings.model_dump()
-    lines = ["autoprune.search(", "    model, example_inputs, data,", f"    {settings.pop('budget')!r},"]
+    lines = [
+        "autoprune.search(",
+        "    model, example_inputs, data,  # as they were given",
+        f"    {settings.pop('budget')!r},",
+    ]
     for name, value in settings.items():
         empty = value is None or (name != "baselines" and value in ((), {}))
         if not empty:

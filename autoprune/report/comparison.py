@@ -38,6 +38,10 @@ class Tested(Protocol):
     def after(self) -> float | None:
         """The same after it."""
 
+    @property
+    def milliseconds(self) -> float | None:
+        """Measured time of one forward pass."""
+
 
 class TestedRecord(BaseModel):
     """One row, see `Tested`."""
@@ -48,6 +52,7 @@ class TestedRecord(BaseModel):
     score: float
     before: float | None
     after: float | None
+    milliseconds: float | None = None
 
 
 class Comparison(BaseModel):
@@ -82,7 +87,12 @@ def record_comparison(run_dir: str | PathLike[str], rows: Iterable[Tested], epoc
     path = Path(run_dir) / NAME
     records = tuple(
         TestedRecord(
-            name=row.name, costs=dict(row.costs), score=row.score, before=row.before, after=row.after
+            name=row.name,
+            costs=dict(row.costs),
+            score=row.score,
+            before=row.before,
+            after=row.after,
+            milliseconds=row.milliseconds,
         )
         for row in rows
     )

@@ -47,7 +47,7 @@
       layout.legend.entrywidthmode = "fraction";
       layout.legend.entrywidth = 0.48;
       if (layout.legend.y < 0) layout.legend.y = -0.3;
-      if (layout.barmode) layout.xaxis.range = [0, 1.3 * layout.xaxis.range[1]];
+      if (layout.barmode) layout.xaxis.range = [0, 1.18 * layout.xaxis.range[1]];
     }
     return layout;
   };
@@ -57,7 +57,11 @@
     const view = specs[name][shown[name] ?? 0];
     const layout = fitted(view, width ?? chart.clientWidth);
     const data = view.data.map(filled);
-    if (layout.font.size < 12) data.forEach((trace) => { trace.name = shortened(trace.name ?? "", 11); });
+    const room = width ?? chart.clientWidth;
+    if (room < 560) data.forEach((trace) => { trace.name = shortened(trace.name ?? "", 11); });
+    if (room < 800) data.forEach((trace) => {
+      if (trace.text) trace.text = trace.text.map((text) => text.split(" · ")[0]);
+    });
     if (width) Object.assign(layout, { width, autosize: false, height: Math.min(layout.height, 780) });
     chart.style.minHeight = "";
     const bar = touch || layout.font.size < 12 ? false : "hover";
@@ -108,10 +112,16 @@
 
   /* A sheet of paper is narrower than most screens: charts are drawn anew for it, and again afterwards. */
   const PAPER = 670;
+  const table = document.querySelector("[data-print]");
+  let open = true;
   addEventListener("beforeprint", () => {
+    if (table) [open, table.open] = [table.open, true];
     charts.forEach((chart) => draw(chart, PAPER));
   });
-  addEventListener("afterprint", () => charts.forEach((chart) => draw(chart)));
+  addEventListener("afterprint", () => {
+    if (table) table.open = open;
+    charts.forEach((chart) => draw(chart));
+  });
   let narrow = innerWidth < 600;
   addEventListener("resize", () => {
     if (narrow === innerWidth < 600) return;

@@ -98,12 +98,30 @@ def _cards(run: Run) -> list[dict[str, str]]:
         for name in names
         if name in run.dense.costs
     ]
-    accuracy = run.found.metrics.get("accuracy")
-    if accuracy is not None:
-        note = f"dense {words.percent(run.dense.metrics['accuracy'])}, on the search images"
-        cards.append({"name": "accuracy", "value": words.percent(accuracy), "note": note})
-    if (times := run.outcome.times) and times["dense"]:
-        value, note = f"{times['found']:.3g} ms", f"dense {times['dense']:.3g} ms, both measured"
-        cards.append({"name": "latency", "value": value, "note": note})
+    cards += [*_accuracy(run), *_time(run)]
     note = f"{len(run.history):,} candidates in {words.span(run.seconds)}"
     return [*cards, {"name": "score", "value": f"{run.found.score:.3f}", "note": note}]
+
+
+def _accuracy(run: Run) -> list[dict[str, str]]:
+    """On the test set if it is known, else on the search images, else none."""
+    tested_ones, where = words.accuracies_on_test(run), "on the test set"
+    if not tested_ones and "accuracy" in run.found.metrics:
+        tested_ones = {name: run.outcome.row(name).metrics["accuracy"] for name in ("found", "dense")}
+        where = "on the search images"
+    if not tested_ones:
+        return []
+    note = f"dense {words.percent(tested_ones['dense'])}, {where}"
+    return [{"name": "accuracy", "value": words.percent(tested_ones["found"]), "note": note}]
+
+
+def _time(run: Run) -> list[dict[str, str]]:
+    """Of one forward pass, where it was measured."""
+    times = dict(run.outcome.times)
+    if not times and run.comparison is not None:
+        rows = run.comparison.rows
+        times = {row.name: row.milliseconds for row in rows if row.milliseconds is not None}
+    if not times.get("dense") or "found" not in times:
+        return []
+    value, note = f"{times['found']:.3g} ms", f"dense {times['dense']:.3g} ms, both measured"
+    return [{"name": "latency", "value": value, "note": note}]

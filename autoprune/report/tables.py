@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from autoprune.report.read import Run
 from autoprune.report.words import (
     NAMES,
+    accuracies_on_test,
     accuracy_error,
     joined,
     label,
@@ -71,24 +72,33 @@ def compared(run: Run) -> Table:
 def tested(run: Run) -> Table | None:
     """The networks on the test set, where it was measured."""
     comparison = run.comparison
-    if comparison is None or all(row.before is None for row in comparison.rows):
+    if comparison is None:
+        return None
+    labeled = any(row.before is not None for row in comparison.rows)
+    timed = any(row.milliseconds is not None for row in comparison.rows)
+    if not labeled and not timed:
         return None
     tuned = any(row.after is not None for row in comparison.rows)
     names = list(run.dense.costs)
-    after = (f"after {comparison.epochs} epochs",) if tuned else ()
-    heads = ("network", *map(label, names), "test accuracy", *after)
+    after = (f"after {comparison.epochs} {_epochs(comparison.epochs)}",) if tuned else ()
+    accuracy = ("test accuracy", *after) if labeled else ()
+    heads = ("network", *map(label, names), *(("measured ms",) if timed else ()), *accuracy)
     texts = [
         (
             NAMES.get(row.name, row.name),
             *(_cost(row.costs[name], run.dense.costs[name]) for name in names if name in row.costs),
-            _share(row.before),
+            *((_time(row.milliseconds),) if timed else ()),
+            *((_share(row.before),) if labeled else ()),
             *((_share(row.after),) if tuned else ()),
         )
         for row in comparison.rows
     ]
     strong = next((i for i, row in enumerate(comparison.rows) if row.name == "found"), -1)
-    caption = "On the test set, which the search did not see; every row was re-fitted and fine-tuned alike."
-    return Table(caption if tuned else caption.replace(" and fine-tuned", ""), heads, tuple(texts), strong)
+    where = "On the test set, which the search did not see: " if labeled else ""
+    treated = "re-fitted and fine-tuned" if tuned else "re-fitted"
+    times = " Times are medians of one forward pass of the example input." if timed else ""
+    caption = f"{where}every row was {treated} alike.{times}"
+    return Table(caption[0].upper() + caption[1:], heads, tuple(texts), strong)
 
 
 def groups(run: Run) -> Table:
@@ -159,7 +169,7 @@ def trust(run: Run) -> list[str]:
         "The search images chose the network, so that its score on them is optimistic. "
         + (
             "The test set above was not seen by the search."
-            if tested(run)
+            if accuracies_on_test(run)
             else "Measure it on images that the search did not see before you rely on it."
         )
     )
@@ -179,7 +189,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     sources = [("model", config.model.source), ("data", config.data.source)]
     found = [
         ("run", run.name),
-        ("started, ended", f"{config.created}, {outcome.finished}"),
+        ("started, ended", f"{_moment(config.created)}, {_moment(outcome.finished)} (UTC)"),
         ("episodes", f"{outcome.episodes:,} of {settings.episodes:,} ({state}), {span(run.seconds)}{later}"),
         ("agent, criterion, reward", f"{settings.agent}, {settings.criterion}, {settings.reward}"),
         ("seed", str(settings.seed)),
@@ -193,7 +203,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ),
         ("network", f"{len(outcome.groups)} groups, {short(run.dense.costs['params'])} parameters"),
         ("versions", versions),
-        ("machine", f"{config.machine.platform}, {config.machine.threads} threads"),
+        ("machine", f"{config.machine.platform}, {_threads(config.machine.threads)}"),
         ("network, SHA-256", config.model.sha256),
         ("search images, SHA-256", config.data.search_sha256),
         ("calibration images, SHA-256", config.data.calibration_sha256),
@@ -203,6 +213,23 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def _cost(value: float, dense: float) -> str:
     return f"{number(value)} ({percent(value / dense)})" if dense else number(value)
+
+
+def _epochs(count: int) -> str:
+    return "epoch" if count == 1 else "epochs"
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _moment(text: str) -> str:
+    """A time in UTC as it is written in a run, for people."""
+    return text.replace("T", " ").partition("+")[0]
+
+
+def _time(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _share(value: float | None) -> str:

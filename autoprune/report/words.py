@@ -118,22 +118,35 @@ def _on_search(run: "Run") -> str:
     return f"its outputs on {images} are {run.found.metrics['kl']:.4f} nats from those of the dense one"
 
 
-def _on_test(run: "Run") -> str:
-    """The accuracies on the test set, after fine-tuning where there was some; empty if they are not known."""
+def accuracies_on_test(run: "Run") -> dict[str, float]:
+    """By network, after fine-tuning where there was some; empty if they are not known."""
     if run.comparison is None:
-        return ""
+        return {}
     tuned = run.comparison.epochs > 0
     found = {row.name: row.after if tuned else row.before for row in run.comparison.rows}
-    accuracies = {name: percent(value, 2) for name, value in found.items() if value is not None}
-    if "found" not in accuracies or "dense" not in accuracies:
+    known = {name: value for name, value in found.items() if value is not None}
+    return known if {"found", "dense"} <= known.keys() else {}
+
+
+def _on_test(run: "Run") -> str:
+    accuracies = accuracies_on_test(run)
+    if not accuracies:
         return ""
-    first = f"on the test set it gives {accuracies.pop('found')} right answers"
-    others = [
-        f"the dense network {accuracies.pop('dense')}",
-        *(f"{n} widths {v}" for n, v in accuracies.items()),
-    ]
-    when = f", all after {run.comparison.epochs} epochs of fine-tuning" if tuned else ", all re-fitted alike"
-    return f"{first}, {joined(others)}{when if len(others) > 1 or tuned else ''}"
+    found, dense = (percent(accuracies[name], 2) for name in ("found", "dense"))
+    return f"on the test set it gives {found} right answers, the dense network {dense}{_tuned(run)}"
+
+
+def _tuned(run: "Run") -> str:
+    assert run.comparison is not None
+    epochs = run.comparison.epochs
+    return f", both after {epochs} {'epoch' if epochs == 1 else 'epochs'} of fine-tuning" if epochs else ""
+
+
+def rivals(run: "Run") -> str:
+    """The baselines on the test set, treated like the network that was found; empty if they are not known."""
+    accuracies = accuracies_on_test(run)
+    named = [f"{n} gives {percent(v, 2)}" for n, v in accuracies.items() if n not in ("found", "dense")]
+    return f"On the test set {joined(named)}." if named else ""
 
 
 def verdict(run: "Run") -> str:
@@ -143,15 +156,17 @@ def verdict(run: "Run") -> str:
         return "No baseline was scored, so that nothing here says whether the search was worth it."
     rival = max(baselines, key=lambda row: row.score)
     gain = run.best.score - rival.score
+    others = f" {rivals(run)}" if accuracies_on_test(run) else ""
     if gain > 0:
         above = f"the better baseline ({rival.name}, {scored(rival.score)})"
         return (
             f"Treated alike, the best of {len(run.history):,} candidates scores {scored(run.best.score)}, "
             f"{gain:.4f} above {above if len(baselines) > 1 else f'{rival.name} ({scored(rival.score)})'}."
+            f"{others}"
         )
     return (
         f"The search found nothing better than {rival.name}, which needs no search: {scored(run.best.score)} "
-        f"against {scored(rival.score)}. More episodes or another agent may help."
+        f"against {scored(rival.score)}. More episodes or another agent may help.{others}"
     )
 
 

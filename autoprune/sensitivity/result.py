@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoprune.display import Shown
 from autoprune.files import StrPath, write_text
 from autoprune.sensitivity.correlation import spearman
 from autoprune.sensitivity.point import FREE, Metrics, Point
 from autoprune.sensitivity.text import csv_text, table_text
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Shown):
     """How much a network suffers when one group alone is pruned; printing it gives a table.
 
     Attributes:

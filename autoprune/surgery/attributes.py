@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from autoprune.errors import ArgumentError, ModelError
+from autoprune.graph.cuts import Cuts, register_cuts
 from autoprune.surgery.slicer import Slices, Value
 from autoprune.surgery.tensors import Held, Shape
 
@@ -57,7 +58,7 @@ _REGISTRY: dict[type[nn.Module] | str, _Entry] = {}
 
 
 def register_adapter(
-    *classes: type[nn.Module] | str, attributes: Sequence[str]
+    *classes: type[nn.Module] | str, attributes: Sequence[str], cuts: Cuts | None = None
 ) -> Callable[[Adapter], Adapter]:
     """Decorator: use a function to correct the attributes of modules of these classes and their subclasses.
 
@@ -74,16 +75,23 @@ def register_adapter(
     Args:
         classes: Module classes, or full names of classes ("package.module.Class"), which nothing imports.
         attributes: Names of all attributes that the adapter may return. A plan can change no others.
+        cuts: Where the forward cuts channels (`split`, `x[:, :k]`) at numbers that come from these
+            attributes: "free" where every part may keep as many as it likes, "equal" where all parts must
+            stay equally long. Channels that a forward cuts otherwise are locked.
 
     Raises:
-        ArgumentError: No class, or no attribute is given.
+        ArgumentError: No class, no attribute, or another word for `cuts`.
     """
     if not classes or not attributes:
         raise ArgumentError("register_adapter needs at least one module class and one attribute name")
+    if cuts not in (None, "free", "equal"):
+        raise ArgumentError(f"cuts must be 'free', 'equal' or None, got {cuts!r}")
 
     def remember(adapter: Adapter) -> Adapter:
         for cls in classes:
             _REGISTRY[cls] = _Entry(adapter, frozenset(attributes))
+            if cuts is not None:
+                register_cuts(cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}", cuts)
         return adapter
 
     return remember
@@ -129,7 +137,7 @@ def corrections(
             continue
         new = entry.adapter(_cut(path, modules[path], names, slices, conv_groups))
         changed = {
-            k: v for k, v in new.items() if _is_count(modules[path], k) and getattr(modules[path], k) != v
+            k: v for k, v in new.items() if _is_count(modules[path], k) and _counts(modules[path], k) != v
         }
         if changed:
             result[path] = changed
@@ -173,9 +181,14 @@ def _entry(module: nn.Module) -> _Entry | None:
 
 
 def _is_count(module: nn.Module, attribute: str) -> bool:
-    """Only what is there already, as a number or a shape, is ever corrected."""
+    """Only what is there already, as a number, a shape or a list of sizes, is ever corrected."""
     value = getattr(module, attribute, None)
-    return (isinstance(value, int) and not isinstance(value, bool)) or isinstance(value, tuple)
+    return (isinstance(value, int) and not isinstance(value, bool)) or isinstance(value, tuple | list)
+
+
+def _counts(module: nn.Module, attribute: str) -> object:
+    value = getattr(module, attribute)
+    return tuple(value) if isinstance(value, list) else value
 
 
 @register_adapter(nn.Conv1d, nn.Conv2d, nn.Conv3d, attributes=("in_channels", "out_channels", "groups"))

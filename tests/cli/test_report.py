@@ -8,6 +8,7 @@ from torch import nn
 
 from autoprune.cli.compare import Contender, Row, accuracy_on_test, compare
 from autoprune.cli.demo_report import width_table
+from autoprune.cli.events import Events
 from autoprune.cli.report import SHAPING, cost, ending, percent, places, report, table
 from autoprune.data import DataSplits
 from autoprune.errors import ModelError
@@ -120,14 +121,25 @@ def test_a_comparison_leaves_the_networks_as_they_are_and_tunes_copies_alike() -
     data = DataSplits(batches(4, 0), batches(2, 1), batches(2, 2))
     networks = [contender("one", {}, model), contender("two", {}, model)]
     stages: list[str] = []
-    rows, tuned = compare(networks, data, epochs=3, device=None, stage=stages.append)
+    steps: list[tuple[int, int]] = []
+    rows, tuned = compare(
+        networks, data, epochs=3, device=None, stage=stages.append, step=lambda *s: steps.append(s)
+    )
     assert torch.equal(model.weight, weights)
     assert not torch.equal(tuned["one"].weight, weights)  # type: ignore[arg-type]
     assert torch.equal(tuned["one"].weight, tuned["two"].weight)  # type: ignore[arg-type]
     assert [(r.name, r.before, r.after) for r in rows] == [
         (n, accuracy_on_test(model, data), accuracy_on_test(tuned[n], data)) for n in ("one", "two")
     ]
-    assert stages == ["testing one", "fine-tuning one", "testing two", "fine-tuning two"]
+    assert stages == [
+        "timing the networks",
+        "testing one",
+        "fine-tuning one",
+        "testing two",
+        "fine-tuning two",
+    ]
+    assert steps == [(done, 6) for done in range(7)]
+    assert all(row.milliseconds and row.milliseconds > 0 for row in rows)
 
 
 def test_zero_epochs_tune_nothing() -> None:
@@ -157,7 +169,7 @@ def test_a_failed_comparison_still_shows_what_was_found(
     found = result(Path("runs/x"))
     found.summary = lambda: "the summary"
     settings = dict.fromkeys(SHAPING)
-    shown = report(found, nn.Identity(), None, None, settings, 3, lambda _: None)  # type: ignore[arg-type]
+    shown = report(found, nn.Identity(), None, None, settings, 3, Events())  # type: ignore[arg-type]
     assert shown[0] == "the summary"
     assert reason in shown[1]
     assert "runs/x/pruned" in shown[-1]

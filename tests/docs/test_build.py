@@ -23,3 +23,4 @@ def test_builds_strictly(tmp_path: Path) -> None:
     assert "Find how much of each layer of a trained network to prune" in reference
     compared = (tmp_path / "site" / "compare" / "index.html").read_text()
     assert "python -m benchmarks." in compared
+    assert "ddpg" in compared and "Torch-Pruning" in compared and "benchmark:" not in compared

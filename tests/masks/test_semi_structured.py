@@ -36,6 +36,14 @@ def test_without_the_hardware_weights_stay_dense_and_the_report_says_so() -> Non
     assert all(not model.get_parameter(n)[~m].any() for n, m in masks.items())
 
 
+def test_a_tail_stays_dense() -> None:
+    """The pattern holds in a tail too, but the hardware wants whole windows."""
+    model = nn.Linear(6, 4)
+    masks = layer_masks({"weight": model.weight.detach().abs()}, None, NM(2, 4))
+    report = to_semi_structured(masks, model)
+    assert report.dense == {"weight": "its 6 inputs are no multiple of 4"} and not report.converted
+
+
 def test_masks_of_another_network_change_nothing() -> None:
     model = net()
     before = model[0].weight.detach().clone()

@@ -162,6 +162,10 @@ def test_runs_are_not_mixed_up(tmp_path: Path) -> None:
         run("iterative", run_dir=tmp_path, resume=True)
     with pytest.raises(RunError, match="begun with: seed was 0, got 1"):
         run("iterative, no training", run_dir=tmp_path, resume=True, seed=1)
+    short = {"rounds": 1, "epochs": 0, "images": 16, "run_dir": tmp_path / "norm"}
+    iterative_magnitude(net(), data(), 0.5, criterion="magnitude(2)", **short)
+    with pytest.raises(RunError, match=r"criterion was 'magnitude\(2\)', got 'magnitude\(3\)'"):
+        iterative_magnitude(net(), data(), 0.5, criterion="magnitude(3)", resume=True, **short)
     with pytest.raises(BudgetError):
         molchanov(net(), data(), "macs=1%", criterion="l1", run_dir=tmp_path / "failed")
     assert not (tmp_path / "failed").exists()
@@ -346,6 +350,16 @@ def test_useless_channels_go_first() -> None:
             lambda: iterative_magnitude(net(), data(), 0.5, resume=True),
             ArgumentError,
             "run_dir to go on with",
+        ),
+        (
+            lambda: iterative_magnitude(net(), data(), 0.5, exclude=["conv3.weight"], images=16),
+            ArgumentError,
+            "exclude: no tensor matches 'conv3.weight'; did you mean 'conv2.weight'.*: conv1.weight, conv2",
+        ),
+        (
+            lambda: gradual(net(), data(), 0.5, include="conv*", images=16),
+            ArgumentError,
+            "include must be a sequence of names or patterns",
         ),
         (
             lambda: lottery_ticket(net(), data(), 0.5, epochs=2, rewind_epoch=3),

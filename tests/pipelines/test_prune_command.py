@@ -15,6 +15,7 @@ import autoprune
 from autoprune.cli.guard import GuardedGroup
 from autoprune.cli.prune import prune
 from autoprune.masks import Masks
+from autoprune.pipelines import PIPELINES
 from tests.cli.invoke import invoke
 from tests.pipelines.problem import net
 
@@ -77,6 +78,32 @@ def test_masks(workplace: Path) -> None:
     assert refused.exit_code == 2 and "--resume" in refused.stderr
     again = command(*words, "--resume", "--quiet")
     assert again.exit_code == 0 and again.stdout == done.stdout and again.stderr == ""
+
+
+COMMANDS = {
+    "iterative_magnitude": "-s 0.5 --rounds 1 --epochs 1 --granularity kernel --scope global",
+    "lottery_ticket": "-s 0.5 --rounds 1 --epochs 2 --rewind-epoch 1 --control random",
+    "optimal_brain": "-s 0.5 --rounds 1 --variant damage --criterion fisher",
+    "molchanov": "-b macs=80% --criterion l1 --share 0.3 --epochs 1",
+    "gradual": "-s 0.5 --epochs 1 --schedule one_cycle",
+    "sparse_training": "-b macs=70% --penalty l1 --strength 0.001 --epochs 1 --finetune-epochs 1",
+    "at_init": "-s 0.5 --method snip --epochs 1",
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_pipeline_runs_and_goes_on(name: str, workplace: Path) -> None:
+    words = ["-p", name, *COMMANDS[name].split()]
+    done = command(*words)
+    assert done.exit_code == 0, done.stderr
+    assert "done" in done.stderr, "the progress bar's last line"
+    assert name in done.stdout and "total" in done.stdout
+    assert list(Path("run/checkpoint").glob("*.safetensors"))
+    for result in Path("run").glob("*.safetensors"):
+        result.unlink()
+    again = command(*words, "--resume", "--quiet")
+    assert again.exit_code == 0 and again.stdout == done.stdout
+    assert Path("run/pruned" if "-b" in words else "run/model.safetensors").exists()
 
 
 def test_channels(workplace: Path) -> None:

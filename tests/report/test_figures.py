@@ -125,7 +125,7 @@ def test_widths(run: Run) -> None:
     assert names[-1] == LOCKED
     assert trace(chart, "dense")["x"] == [*SIZES.values(), 10]
     assert trace(chart, "found")["x"] == [*run.found.widths.values(), 10]
-    assert trace(chart, "dense")["text"][-1] == " 10 locked"
+    assert trace(chart, "dense")["text"][-1] == " 10 locked · 1.0% of MACs"
     assert trace(chart, "greedy")["x"] == [size // 2 for size in SIZES.values()]
     shares = [w / s for w, s in zip(run.found.widths.values(), SIZES.values(), strict=True)]
     assert trace(chart, "found", 1)["x"] == [*shares, 1.0]

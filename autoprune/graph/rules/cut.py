@@ -9,20 +9,23 @@ import numpy as np
 
 from autoprune.graph.call import Call
 from autoprune.graph.channels import single
+from autoprune.graph.cuts import Cuts, known_cuts
 from autoprune.graph.merge import align, describe, merge
 from autoprune.graph.registry import rule
 from autoprune.graph.tracer import Tracer
 from autoprune.graph.values import Label, Value
 
 _CUT = "cut at a constant index"
+_ONLY_REWRITTEN = "cut at constant indices: the model's own forward cannot follow, only the rewritten graph"
 
 
-def cut(tracer: Tracer, label: Label, dim: int, window: slice) -> Label | None:
+def cut(tracer: Tracer, label: Label, dim: int, window: slice, cuts: Cuts | None = None) -> Label | None:
     """The part of a label that a constant window along `dim` takes.
 
     A label that varies along other dimensions too keeps these only. One that varies along `dim` alone is
     locked: the model's forward would go on cutting at the same index. In a rewritten graph it stays free,
-    and the part never becomes empty.
+    and where the module is known to take the index from an attribute (`cuts` is "free"); the part never
+    becomes empty.
     """
     if label.ids.shape[dim] == 1:
         return label
@@ -31,11 +34,10 @@ def cut(tracer: Tracer, label: Label, dim: int, window: slice) -> Label | None:
         return label
     if len(label.dims) > 1:
         return tracer.forbid(label, (dim,), _CUT)
-    if tracer.settings.rewritten and (window.step or 1) == 1:
+    if (tracer.settings.rewritten or cuts == "free") and (window.step or 1) == 1:
         tracer.keep_one(part.ids, "the only channel of a part that is cut out")
-        tracer.note(
-            label, "cut at constant indices: the model's own forward cannot follow, only the rewritten graph"
-        )
+        if cuts != "free":
+            tracer.note(label, _ONLY_REWRITTEN)
     else:
         tracer.lock(label, _CUT)
     return part if part.ids.size > 1 else None
@@ -43,7 +45,7 @@ def cut(tracer: Tracer, label: Label, dim: int, window: slice) -> Label | None:
 
 @rule("aten::slice", "aten::narrow")
 def slice_(tracer: Tracer, call: Call) -> Value:
-    """A window along one dimension; locked if that is labeled (kept in a rewritten graph).
+    """A window along one dimension; locked if that is labeled, unless the index follows (see above).
 
     Exact because a window of the other dimensions is the same on what stays; a rewritten window is moved.
     """
@@ -52,7 +54,8 @@ def slice_(tracer: Tracer, call: Call) -> Value:
         window = slice(call["start"], call["start"] + call["length"])
     else:
         window = slice(call["start"], call["end"], call["step"])
-    labels = (cut(tracer, label, dim, window) for label in x.labels)
+    cuts = known_cuts(call)
+    labels = (cut(tracer, label, dim, window, cuts) for label in x.labels)
     return replace(call.output, labels=tuple(label for label in labels if label is not None))
 
 
@@ -101,19 +104,27 @@ def chunk(tracer: Tracer, call: Call) -> Any:
     dim = int(call["dim"]) % call.input.ndim
     if "sections" in call.arguments and not isinstance(call["sections"], int):
         return NotImplemented
-    return _parts(tracer, call.input, dim, parts, equal=len({part.shape[dim] for part in parts}) == 1)
+    return _parts(tracer, call.input, dim, parts, equal=_are_equal(parts, dim))
 
 
 @rule("aten::split", "aten::split_with_sizes", "aten::split_copy", "aten::unsafe_split", "aten::unsafe_chunk")
 def split(tracer: Tracer, call: Call) -> list[Value]:
-    """Parts of constant size; locked if the dimension is labeled (kept in a rewritten graph).
+    """Parts of constant size; locked if the dimension is labeled, unless the sizes follow (see above).
 
-    Exact because each part keeps its own units and, in a rewritten graph, is as long as what stays of it.
+    Exact because each part keeps its own units and is as long as what stays of it.
     """
-    return _parts(tracer, call.input, int(call["dim"]) % call.input.ndim, call.result, equal=False)
+    dim, cuts = int(call["dim"]) % call.input.ndim, known_cuts(call)
+    equal = cuts == "equal" and _are_equal(call.result, dim)
+    return _parts(tracer, call.input, dim, call.result, equal, cuts)
 
 
-def _parts(tracer: Tracer, x: Value, dim: int, parts: Sequence[Value], equal: bool) -> list[Value]:
+def _are_equal(parts: Sequence[Value], dim: int) -> bool:
+    return len({part.shape[dim] for part in parts}) == 1
+
+
+def _parts(
+    tracer: Tracer, x: Value, dim: int, parts: Sequence[Value], equal: bool, cuts: Cuts | None = None
+) -> list[Value]:
     ends = np.cumsum([0, *(part.shape[dim] for part in parts)])
     labels: list[list[Label]] = [[] for _ in parts]
     for label in x.labels:
@@ -123,7 +134,7 @@ def _parts(tracer: Tracer, x: Value, dim: int, parts: Sequence[Value], equal: bo
             pieces = pieces if pieces[0].ids.size > 1 else []
         else:
             windows = [slice(int(a), int(b)) for a, b in pairwise(ends)]
-            pieces = [piece for w in windows if (piece := cut(tracer, label, dim, w)) is not None]
+            pieces = [piece for w in windows if (piece := cut(tracer, label, dim, w, cuts)) is not None]
         if len(pieces) == len(parts):
             for found, piece in zip(labels, pieces, strict=True):
                 found.append(piece)

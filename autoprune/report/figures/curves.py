@@ -9,6 +9,8 @@ from autoprune.report.words import marked, name_of_group
 
 LEGEND = 14
 """With more groups than this the legend is left out; pointing at a line names it."""
+DASHES = ("solid", "dash", "dot")
+"""In turns, so that neighbors differ in more than their color."""
 
 
 def curves(run: Run) -> Chart:
@@ -56,12 +58,13 @@ def _at(run: Run, name: str) -> float:
 def _lines(run: Run, positive: bool = False) -> list[dict[str, Any]]:
     sizes = run.config.groups
     last = max(1, len(sizes) - 1)
-    return [_line(run, name, blend(i / last), positive) for i, name in enumerate(sizes)] + [
-        _stars(run, positive)
+    lines = [
+        _line(run, name, blend(i / last), DASHES[i % len(DASHES)], positive) for i, name in enumerate(sizes)
     ]
+    return [*lines, _stars(run, positive)]
 
 
-def _line(run: Run, name: str, color: str, positive: bool) -> dict[str, Any]:
+def _line(run: Run, name: str, color: str, dash: str, positive: bool) -> dict[str, Any]:
     curve, size = run.outcome.curves[name], run.config.groups[name]
     points = [(w, e) for w, e in zip(curve.widths, curve.errors, strict=True) if e > 1e-9 or not positive]
     return {
@@ -72,7 +75,7 @@ def _line(run: Run, name: str, color: str, positive: bool) -> dict[str, Any]:
         "y": [e for _, e in points],
         "hovertext": [f"<b>{marked(name)}</b><br>{w} of {size} units: error {e:.4g}" for w, e in points],
         "hoverinfo": "text",
-        "line": {"color": color, "width": 2},
+        "line": {"color": color, "width": 2, "dash": dash},
     }
 
 

@@ -26,7 +26,7 @@ def ratios(run: Run) -> Chart:
     return Chart(
         "ratios",
         "What the search tried",
-        "One column per candidate, one row per group: yellow keeps all units of the group, dark blue few. "
+        "One column per candidate, one row per group: yellow keeps all units of the group, dark violet few. "
         "Rows that settle on one color are decisions that the search became sure of.",
         f"Among the best tenth of the candidates, {name_of_group(low)} keeps least "
         f"({100 * means[low]:.0f}% on average) and {name_of_group(high)} most ({100 * means[high]:.0f}%).",
@@ -35,7 +35,7 @@ def ratios(run: Run) -> Chart:
 
 
 def _layout(names: list[str], x: str) -> dict[str, Any]:
-    return layout(rows_height(len(names), 130), x, "", yaxis=group_axis(names), xaxis={"showgrid": False})
+    return layout(rows_height(len(names), 110), x, "", yaxis=group_axis(names), xaxis={"showgrid": False})
 
 
 def _means(run: Run, candidates: tuple[Candidate, ...]) -> dict[str, float]:
@@ -59,7 +59,7 @@ def _map(run: Run, candidates: tuple[Candidate, ...]) -> dict[str, Any]:
             "episodes": [c.number for c in candidates],
             "scores": [scored(c.score) for c in candidates],
         },
-        "colorscale": "Cividis",
+        "colorscale": "Viridis",
         "zmin": 0,
         "zmax": 1,
         "ygap": 1,
@@ -71,7 +71,8 @@ def _map(run: Run, candidates: tuple[Candidate, ...]) -> dict[str, Any]:
             "len": 0.6,
             "x": 0,
             "xanchor": "left",
-            "y": 1.01,
+            "y": 1.0,
+            "ypad": 10,
             "yanchor": "bottom",
             "outlinewidth": 0,
         },

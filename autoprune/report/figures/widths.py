@@ -1,6 +1,6 @@
 """Dense and kept width of every group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autoprune.report.figures.chart import Chart, View
@@ -11,6 +11,8 @@ from autoprune.report.words import marked, name_of_group, percent
 if TYPE_CHECKING:
     from autoprune.run.outcome import GroupRecord
 
+REASONS = 4
+"""How many reasons are named below the chart; the table has all."""
 PALE = "rgba(120,130,143,0.28)"
 
 
@@ -22,12 +24,12 @@ def widths(run: Run) -> Chart:
         View(
             "units",
             [*_bars(run, lambda value, group: value), *_marks(run)],
-            _layout(run, "units", range=[0, 1.2 * max(group.size for group in groups)]),
+            _layout(run, "units", range=[0, 1.35 * max(group.size for group in groups)]),
         ),
         View(
             "share of its units",
             [*_bars(run, lambda value, group: value / group.size), *_marks(run, share=True)],
-            _layout(run, "share of the group's units", tickformat=".0%", range=[0, 1.2]),
+            _layout(run, "share of the group's units", tickformat=".0%", range=[0, 1.35]),
         ),
         View(
             "share of the dense MACs",
@@ -49,11 +51,30 @@ def widths(run: Run) -> Chart:
         "widths",
         "What stays of each group",
         "A group is a set of channels that must be pruned together, named after the layer that makes them. "
-        "The pale bar is the dense width, the solid one what stays; marks show what the baselines keep.",
-        f"{len(groups) - locked} of {len(groups)} groups could be pruned, {locked} stayed dense for a "
-        f"reason that the table below names. Pruned most: {most}.",
+        "The pale bar is the dense width, the solid one what stays; marks show what the baselines keep. "
+        "Where there is room, the label adds the share of the dense MACs in the layers that the group runs "
+        "through; all shares are in the third view.",
+        f"{len(groups) - locked} of {len(groups)} groups could be pruned. Pruned most: {most}."
+        + _locked(groups),
         views,
     )
+
+
+def _locked(groups: "Sequence[GroupRecord]") -> str:
+    """Which groups stayed dense and why, the most frequent reasons first."""
+    reasons: dict[str, list[str]] = {}
+    for group in groups:
+        if group.reason:
+            reasons.setdefault(group.reason, []).append(name_of_group(group.name))
+    ranked = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    parts = [f"{_some(names)} ({reason})" for reason, names in ranked[:REASONS]]
+    more = len(ranked) - len(parts)
+    rest = f"; and {more} more reasons, see the table" if more else ""
+    return f" Locked, so that they stay dense: {'; '.join(parts)}{rest}." if parts else ""
+
+
+def _some(names: "Sequence[str]") -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
 
 
 def _count(run: Run, group: "GroupRecord") -> str:
@@ -86,7 +107,7 @@ def _bars(run: Run, value: "Callable[[int, GroupRecord], float]") -> list[dict[s
     hover = [_hover(run, g) for g in groups]
     shared = {"type": "bar", "orientation": "h", "y": list(range(len(groups))), "hoverinfo": "text"}
     texts = [
-        f" {g.size} locked" if g.reason else f" {count} of {g.size}"
+        (f" {g.size} locked" if g.reason else f" {count} of {g.size}") + f" · {percent(g.macs)} of MACs"
         for g, count in zip(groups, kept, strict=True)
     ]
     dense = shared | {
