@@ -94,7 +94,7 @@ def _connect(ray: Any, address: str, count: int) -> None:
     """Join a cluster or start one here.
 
     Raises:
-        ArgumentError: There is none, with Ray's own words.
+        ArgumentError: There is none, or it does not start; with Ray's own words.
     """
     where: dict[str, Any] = {"address": address}
     if address == LOCAL:
@@ -107,7 +107,7 @@ def _connect(ray: Any, address: str, count: int) -> None:
             log_to_driver=False,
             runtime_env=environment if address == LOCAL else None,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # among them bare ones, where a node does not come up in time
         raise ArgumentError(
             f"ray must be the address of a running cluster, or 'local', got '{address}': {error}"
         ) from error

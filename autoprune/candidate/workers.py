@@ -1,5 +1,6 @@
 """Several processes that evaluate candidates side by side."""
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -78,11 +79,13 @@ class Workers:
             context = multiprocessing.get_context("fork")
             arguments = (self._evaluate, os.getpid())
             self._pool = ProcessPoolExecutor(self.count, context, _begin, arguments)
-            with (
-                warnings.catch_warnings()
-            ):  # Python warns of forks beside threads; the workers use neither's locks
+            gc.collect()
+            gc.freeze()  # collections in the workers then leave the pages alone that they share
+            with warnings.catch_warnings():
+                # Python warns of forks beside threads; the workers use neither's locks.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 list(self._pool.map(_ready, range(self.count)))
+            gc.unfreeze()
         return self._pool
 
     def close(self) -> None:

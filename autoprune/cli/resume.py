@@ -56,7 +56,6 @@ def resume(
     from autoprune.errors import RunError
     from autoprune.locate import load_model
     from autoprune.run.directory import RunDirectory
-    from autoprune.run.inputs import read_inputs
 
     directory = RunDirectory(run_dir)
     if not directory.config_path.is_file():
@@ -80,8 +79,8 @@ def resume(
             storage=storage,
             device=device,
         )
-        inputs = read_inputs(directory.inputs_path)
-        shown = report(result, network, inputs, splits, settings, finetune_epochs, seen.on_stage, json=json)
+        inputs = directory.read_inputs()
+        shown = report(result, network, inputs, splits, settings, finetune_epochs, seen, json=json)
     show(shown)
 
 

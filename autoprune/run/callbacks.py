@@ -39,6 +39,12 @@ class Callback:
     def on_stage(self, stage: str) -> None:
         """A stage begins: trace, calibrate, rank, baselines, search, refit, verify or save."""
 
+    def on_step(self, done: int, total: int) -> None:
+        """So many steps of the present stage (images of "calibrate", allocations of "baselines") are done.
+
+        0 begins; where the loader holds fewer images than were asked for, the last is below `total`.
+        """
+
     def on_start(self, start: SearchStart) -> None:
         """The first episode is about to run."""
 

@@ -1,26 +1,30 @@
 """Costs that a device feels, for one search: which are counted, and whether the measured latency holds."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 from torch import nn
 
 from autoprune.budget import Budget, Cost
 from autoprune.budget.memory import MemoryCost
 from autoprune.budget.size import SizeCost
-from autoprune.files import StrPath, write_text
+from autoprune.errors import ArgumentError, RunError
+from autoprune.files import StrPath, sha256
 from autoprune.graph import PruneGraph, Traced, trace_program
 from autoprune.graph.tracer import Settings as Tracing
 from autoprune.latency import LatencyCost, LatencyTable, Timed, anchored, candidate, complete, segments_of
 from autoprune.latency.network import time_networks
 from autoprune.latency.profile import measure, requests_of, target_of
-from autoprune.latency.stored import read
+from autoprune.run.spare import first_good, keep_spare
+from autoprune.run.stored import read_stored, write_stored
 
 if TYPE_CHECKING:
     from autoprune.agents import Episode
@@ -46,6 +50,7 @@ class Bias(BaseModel):
         anchors: Sums of layers and measured milliseconds of whole networks.
         correction: What the candidates' times are multiplied by since a measurement broke the budget.
         rounds: How often that happened.
+        table: SHA-256 of the file of the table.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -53,6 +58,7 @@ class Bias(BaseModel):
     anchors: tuple[tuple[float, PositiveFloat], ...]
     correction: PositiveFloat = 1.0
     rounds: int = 0
+    table: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +209,7 @@ class _Latency:
     def _find(self, choice: LatencyChoice, segments: Any) -> LatencyTable:
         kept = None if self._directory is None else self._directory.path / TABLE_NAME
         if kept is not None and kept.exists():
-            return LatencyTable.load(kept)
+            return first_good(kept, self._checked)
         if isinstance(choice.table, LatencyTable):
             return choice.table
         if choice.table is not None:
@@ -211,10 +217,19 @@ class _Latency:
         target = target_of(self._graph.inputs, _model(self._graph), "eager")
         return measure(requests_of(segments, target))
 
+    def _checked(self, path: Path) -> LatencyTable:
+        if self._stored is not None and self._stored.table not in (None, sha256(path)):
+            raise RunError(f"'{path}' is damaged or was edited: its checksum does not match")
+        try:
+            return LatencyTable.load(path)
+        except ArgumentError as error:
+            raise RunError(str(error)) from error
+
     def resume(self) -> None:
         if self._stored is not None:
             self.rounds = self._stored.rounds
             self._scale(self._stored.correction)
+            self.save()  # which renews what was damaged
 
     def time(self, problem: "Problem", best: "Episode") -> Timed | None:
         """Time a candidate beside the dense network; None where the table is of another target."""
@@ -255,15 +270,31 @@ class _Latency:
 
     def _read_bias(self) -> Bias | None:
         path = None if self._directory is None else self._directory.path / BIAS_NAME
-        return read(Bias, path, "the run's latency record") if path is not None and path.exists() else None
+        return first_good(path, _bias) if path is not None and path.exists() else None
 
     def save(self) -> None:
         if self._directory is None:
             return
-        bias = Bias(anchors=self.cost.anchors, correction=self.cost.factor, rounds=self.rounds)
+        table, bias = self._directory.path / TABLE_NAME, self._directory.path / BIAS_NAME
         with self._directory.writing():
-            self._table.save(self._directory.path / TABLE_NAME)
-            write_text(self._directory.path / BIAS_NAME, bias.model_dump_json(indent=1) + "\n")
+            self._table.save(table)
+            now = Bias(
+                anchors=self.cost.anchors,
+                correction=self.cost.factor,
+                rounds=self.rounds,
+                table=sha256(table),
+            )
+            write_stored(bias, now.model_dump(mode="json"))
+            for path in (table, bias):
+                keep_spare(path)
+
+
+def _bias(path: Path) -> Bias:
+    body = read_stored(path)
+    try:
+        return Bias.model_validate_json(json.dumps(body))
+    except ValidationError as error:
+        raise RunError(f"'{path}' cannot be used by this version of autoprune: {error}") from error
 
 
 def _traced(graph: PruneGraph) -> Traced:

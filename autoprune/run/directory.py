@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from autoprune.errors import RunError
+from autoprune.files import sweep
 from autoprune.run.checkpoint import Checkpoint, Checkpoints
 from autoprune.run.config import RunConfig
+from autoprune.run.inputs import read_inputs, write_inputs
 from autoprune.run.lock import LOCK_NAME, locked
 from autoprune.run.outcome import Outcome
+from autoprune.run.spare import first_good, keep_spare, mend
 from autoprune.run.stored import read_stored, write_stored, written_to
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -28,6 +31,9 @@ STARTED = (LOCK_NAME, INPUTS_NAME, JOURNAL_NAME)
 
 class RunDirectory:
     """A locked run directory; made by `created` or `opened`.
+
+    Every file in it knows when it was damaged. What a search cannot go on without is there twice: the newest
+    checkpoint and the one before it, and copies of settings and inputs in the folder `spare`.
 
     Attributes:
         path: The folder.
@@ -58,14 +64,44 @@ class RunDirectory:
         """
         with self.writing():
             write_stored(self.config_path, config.body())
+            keep_spare(self.config_path)
 
     def read_config(self) -> RunConfig:
-        """The recorded settings.
+        """The recorded settings, from the copy where the file is damaged.
 
         Raises:
-            RunError: The file is missing, damaged, or of another version.
+            RunError: Both are missing or damaged, or the file is of another version.
         """
-        return _validated(RunConfig, self.config_path)
+        return _validated(RunConfig, self.config_path, first_good(self.config_path, read_stored))
+
+    def write_inputs(self, inputs: Any) -> None:
+        """Record the example inputs.
+
+        Raises:
+            ArgumentError: An argument is neither tensor nor JSON.
+            RunError: The file cannot be written.
+        """
+        with self.writing():
+            write_inputs(self.inputs_path, inputs)
+
+    def read_inputs(self) -> Any:
+        """The example inputs, from the copy where the file is damaged.
+
+        Raises:
+            RunError: Both are missing or damaged.
+        """
+        return first_good(self.inputs_path, read_inputs)
+
+    def mend(self) -> None:
+        """Renew damaged or missing files from their copies, and copies from their files; sweep the rest.
+
+        Raises:
+            RunError: They cannot be written.
+        """
+        with self.writing():
+            mend(self.config_path, read_stored)
+            mend(self.inputs_path, read_inputs)
+            sweep(self.path)
 
     def write_outcome(self, outcome: Outcome) -> None:
         """Record how the search ended.
@@ -82,7 +118,7 @@ class RunDirectory:
         Raises:
             RunError: The file is missing, damaged, or of another version.
         """
-        return _validated(Outcome, self.outcome_path)
+        return _validated(Outcome, self.outcome_path, read_stored(self.outcome_path))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint.
@@ -97,12 +133,13 @@ class RunDirectory:
     def writing(self) -> Iterator[None]:
         """Turn a failed write into a `RunError` that says how to go on."""
         hint = f"the episodes before are safe; make room or give access, then use resume('{self.path}')"
+        if not self.config_path.exists():
+            hint = "nothing was searched yet; make room or give access, then start again"
         with written_to(self.path, hint):
             yield
 
 
-def _validated(kind: type[Record], path: Path) -> Record:
-    body = read_stored(path)
+def _validated(kind: type[Record], path: Path, body: dict[str, Any]) -> Record:
     try:
         return kind.model_validate(body)
     except ValidationError as error:
@@ -130,15 +167,20 @@ def created(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
     try:
         with locked(path):
             _refuse_used(directory)
-            yield directory
+            try:
+                yield directory
+            finally:
+                if not directory.config_path.exists():
+                    _tidy(path)
     finally:
-        if not directory.config_path.exists():
-            _tidy(path, made)
+        if made:
+            with suppress(OSError):
+                path.rmdir()  # which fails where anything is in it
 
 
 @contextmanager
 def opened(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
-    """Lock the directory of an earlier run.
+    """Lock the directory of an earlier run, and renew what is damaged in it from its copies.
 
     Raises:
         RunError: There is no run in it, it is in use, or cannot be written to.
@@ -147,6 +189,7 @@ def opened(run_dir: str | PathLike[str]) -> Iterator[RunDirectory]:
     if not directory.config_path.is_file():
         raise RunError(f"run_dir '{directory.path}' holds no run (no config.json); start one with search")
     with locked(directory.path):
+        directory.mend()
         yield directory
 
 
@@ -175,9 +218,8 @@ def _refuse_used(directory: RunDirectory) -> None:
         )
 
 
-def _tidy(path: Path, made: bool) -> None:
+def _tidy(path: Path) -> None:
+    """Remove what a failed start left; only for the process that holds the lock."""
     with suppress(OSError):
         for left in (*(path / name for name in STARTED), *path.glob(f"{_JOURNAL_LOCK}*")):
             left.unlink(missing_ok=True)
-        if made:
-            path.rmdir()

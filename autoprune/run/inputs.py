@@ -1,14 +1,19 @@
 """Example inputs as a file, so that a resumed run traces exactly what the first one traced."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from autoprune.data import tensor_bytes
 from autoprune.errors import ArgumentError, RunError
 from autoprune.files import write_tensors
+
+CHECKSUM = "sha256"
 
 
 def write_inputs(path: Path, inputs: Any) -> None:
@@ -33,7 +38,7 @@ def write_inputs(path: Path, inputs: Any) -> None:
             f"example_inputs must be tensors and plain values to be kept in run_dir: {error}; "
             "bind other arguments in a wrapper module"
         ) from error
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, metadata | {CHECKSUM: _checksum(tensors, metadata)})
 
 
 def read_inputs(path: Path) -> Any:
@@ -44,8 +49,10 @@ def read_inputs(path: Path) -> Any:
     """
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            metadata = dict(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        if metadata.pop(CHECKSUM) != _checksum(tensors, metadata):
+            raise ValueError("its checksum does not match")
         items = tensors | json.loads(metadata["values"])
         ordered = {key: items[key] for key in json.loads(metadata["keys"])}
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -53,3 +60,11 @@ def read_inputs(path: Path) -> Any:
     if metadata["kind"] == "dict":
         return ordered
     return ordered["0"] if metadata["kind"] == "tensor" else tuple(ordered.values())
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()

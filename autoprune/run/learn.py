@@ -146,7 +146,7 @@ def _course(lesson: Lesson, settings: Settings, parts: Parts) -> "Course":
 
     budgets = _checked_budgets(lesson)
     subject = take_subject(lesson.model, lesson.example_inputs, check_data(lesson.data), settings)
-    problem = pose(subject, budgets[0], settings, parts.criterion, parts.stage)
+    problem = pose(subject, budgets[0], settings, parts.criterion, parts.stage, parts.step)
     evaluate = problem.evaluator.evaluate
     tasks = [replace(problem.task, budget=budget.bind(problem.graph)) for budget in budgets]
     real = [PruningEnv(task, evaluate, reward=parts.reward) for task in tasks]

@@ -47,6 +47,11 @@ class Parts:
         for callback in self.callbacks:
             callback.on_stage(name)
 
+    def step(self, done: int, total: int) -> None:
+        """Tell the listeners how far the present stage is."""
+        for callback in self.callbacks:
+            callback.on_step(done, total)
+
 
 @dataclass(frozen=True)
 class Sources:

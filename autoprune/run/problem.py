@@ -147,6 +147,7 @@ def pose(
     settings: Settings,
     criterion: "str | Criterion",
     stage: Callable[[str], None],
+    step: Callable[[int, int], None] = lambda done, total: None,
     *,
     reconstruct: bool = True,
     costs_of: Callable[[PruneGraph], Mapping[str, Cost]] = lambda graph: {},
@@ -159,6 +160,7 @@ def pose(
         settings: Seed, allowed widths and the like.
         criterion: What orders the units.
         stage: Told the name of every stage that begins.
+        step: Told how many images of how many the calibration has read.
         reconstruct: Whether the evaluator fits the weights of a candidate.
         costs_of: Gives the costs beside MACs and parameters.
 
@@ -180,7 +182,7 @@ def pose(
     stage("calibrate")
     images = subject.images.calibration
     calibration = calibrate(
-        graph, model, images, seed=settings.seed, statistics=sorted(statistics_of(criterion))
+        graph, model, images.counted(step), seed=settings.seed, statistics=sorted(statistics_of(criterion))
     )
     stage("rank")
     order = rank(graph, model, criterion, calibration, seed=settings.seed, batches=images)

@@ -11,7 +11,6 @@ from autoprune.errors import ArgumentError, RunError
 from autoprune.io import PLAN, load
 from autoprune.plan import Plan
 from autoprune.run.directory import RunDirectory
-from autoprune.run.inputs import read_inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ def read_pruned(run_dir: str | PathLike[str], model: nn.Module | None = None) ->
     return PrunedRun(
         model=load(directory.pruned_path, dense),
         plan=Plan.load(directory.pruned_path / PLAN),
-        example_inputs=read_inputs(directory.inputs_path),
+        example_inputs=directory.read_inputs(),
     )
 
 

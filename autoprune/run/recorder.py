@@ -38,6 +38,10 @@ class Recorder:
         agent.load_state_dict(dict(checkpoint.agent))
         self._rows = list(checkpoint.history)
         self.history = [from_row(row, self._names) for row in self._rows]
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Add to the study what it lacks, as while its storage could not be reached."""
         self._mirror.sync(self.history)
 
     def add(self, episode: "Episode", agent: "Agent") -> None:

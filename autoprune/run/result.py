@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from autoprune.display import Shown
 from autoprune.errors import ArgumentError
 from autoprune.timings import Timings
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from autoprune.score import Evaluation
 
 
-@dataclass(frozen=True)
-class Measured:
+@dataclass(frozen=True, repr=False)
+class Measured(Shown):
     """One network and what it costs and is worth: a row of the comparison.
 
     Attributes:
@@ -38,9 +38,16 @@ class Measured:
     costs: Mapping[str, float]
     evaluation: "Evaluation"
 
+    def __str__(self) -> str:
+        known = ("accuracy", "loss", "kl")
+        metrics = {name: self.evaluation.metrics[name] for name in known if name in self.evaluation.metrics}
+        costs = [f"{name} {number(value)}" for name, value in self.costs.items()]
+        values = [f"score {self.evaluation.score:.4f}", *(f"{name} {v:.4f}" for name, v in metrics.items())]
+        return f"{self.name}: {', '.join([*costs, *values])}"
 
-@dataclass(frozen=True, eq=False)
-class SearchResult:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchResult(Shown):
     """What a search found.
 
     Attributes:
@@ -73,12 +80,12 @@ class SearchResult:
     found: Measured
     baselines: Mapping[str, Measured]
     limits: Mapping[str, float]
-    study: "Study" = field(repr=False)
+    study: "Study"
     stopped: bool = False
     run_dir: Path | None = None
     timed: "Timed | None" = None
     remarks: tuple[str, ...] = ()
-    timings: Timings = field(default_factory=Timings, repr=False)
+    timings: Timings = field(default_factory=Timings)
 
     def rows(self) -> tuple[Measured, ...]:
         """The comparison: dense, the baselines, the best candidate, and the network that is returned."""
@@ -101,11 +108,8 @@ class SearchResult:
             raise ArgumentError("a data frame needs pandas: pip install 'autoprune[pandas]'") from error
         return pandas.DataFrame([_flat(episode) for episode in self.history])
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return self.summary()
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.summary())}</pre>"
 
     def summary(self) -> str:
         """The comparison as a text table, and one line on the run."""
@@ -152,5 +156,9 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cost(value: float, dense: float) -> str:
-    number = f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
-    return f"{number} ({100 * value / dense:.1f}%)" if dense else number
+    return f"{number(value)} ({100 * value / dense:.1f}%)" if dense else number(value)
+
+
+def number(value: float) -> str:
+    """A cost: counts with separators, all else with three decimals."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"

@@ -17,12 +17,13 @@ from autoprune.run.checks import check_data, check_model, digest_of, digest_of_i
 from autoprune.run.config import Machine, RunConfig, Settings, make_settings
 from autoprune.run.device import Device, LatencyChoice
 from autoprune.run.directory import RunDirectory, opened
-from autoprune.run.inputs import read_inputs
+from autoprune.run.history import from_row
 from autoprune.run.max_drop import with_allowance
 from autoprune.run.parts import CUSTOM, Parts
 from autoprune.run.problem import Problem, Subject, pose, take_subject
 from autoprune.run.result import SearchResult
 from autoprune.run.session import Session
+from autoprune.run.signals import interruptible
 from autoprune.run.study import mirror_of
 from autoprune.run.transfer import recorded
 from autoprune.surgery import first_difference
@@ -48,7 +49,7 @@ def proceed(
         overrides: Settings that are new: `episodes`, `device`.
         parts: Objects; a part that is the empty text is taken from the record.
     """
-    with opened(run_dir) as directory:
+    with interruptible(), opened(run_dir) as directory:
         config = directory.read_config()
         checkpoint = directory.checkpoints.load()
         settings = _renewed(config.settings, overrides, checkpoint)
@@ -57,7 +58,7 @@ def proceed(
         _check_model(config, model)
         _check_result(directory, model)
         if example_inputs is None:
-            example_inputs = read_inputs(directory.inputs_path)
+            example_inputs = directory.read_inputs()
         elif digest_of_inputs(example_inputs) != config.model.inputs_sha256:
             raise RunError("example_inputs are not those that the run was started with; leave them out")
         subject = take_subject(model, example_inputs, check_data(data), settings)
@@ -65,13 +66,17 @@ def proceed(
         parts = replace(_parts(parts, config), init_policy=recorded(directory.path, settings))
         budget = Budget.parse(settings.budget)
         device = Device(LatencyChoice(), budget, directory, parts.stage)
-        problem = pose(subject, budget, settings, parts.criterion, parts.stage, costs_of=device.costs)
+        told = parts.stage, parts.step
+        problem = pose(subject, budget, settings, parts.criterion, *told, costs_of=device.costs)
         device.resume()
         _check_groups(config, problem)
         parts = with_allowance(parts, problem, settings.max_drop)
         same = _same_machine(config)
         session = Session(problem, settings, parts, directory, same_machine=same, device=device)
-        mirror = mirror_of(parts.storage, config.study.name, problem.graph, directory.path, fresh=False)
+        rows = [] if checkpoint is None else checkpoint.history
+        history = [from_row(row, problem.task.names) for row in rows]
+        name = config.study.name
+        mirror = mirror_of(parts.storage, name, problem.graph, directory.path, fresh=False, history=history)
         if settings != config.settings:
             directory.write_config(config.model_copy(update={"settings": settings}))
         return session.run(mirror, checkpoint)

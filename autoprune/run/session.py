@@ -71,6 +71,7 @@ class Session:
         self._exact = same_machine and here and device_of(problem.subject.model).type == "cpu"
         self._device = device
         self._agent = self._make_agent()
+        self._workers: Workers | RayWorkers | None = None
 
     def run(self, mirror: StudyMirror, checkpoint: Checkpoint | None = None) -> SearchResult:
         """Run the episodes that are missing and make the result.
@@ -106,6 +107,7 @@ class Session:
             gpus = int(device.type == "cuda")
             workers = stack.enter_context(RayWorkers(evaluator.evaluate, count, address, gpus=gpus))
         self._agent.look_ahead(count, partial(evaluator.prefetch, workers=workers))
+        self._workers = workers
 
     def _run(self, mirror: StudyMirror, checkpoint: Checkpoint | None) -> SearchResult:
         self._parts.stage("baselines")
@@ -123,6 +125,8 @@ class Session:
             if self._device is not None:
                 more = partial(self._search_on, recorder, stop)
                 best, timed = self._device.settle(self._problem, recorder, best, episodes, more)
+            if self._workers is not None:
+                self._workers.close()  # their memory is free for the re-fit
             found = finish(
                 self._problem, best, self._info(best.number), exact=self._exact, stage=self._parts.stage
             )
@@ -145,6 +149,7 @@ class Session:
                 timings=self._problem.evaluator.timings,
             )
             self._save(result)
+            recorder.catch_up()
         for callback in self._parts.callbacks:
             callback.on_end(result)
         return result
@@ -205,8 +210,12 @@ class Session:
         )
 
     def _baselines(self) -> dict[str, Measured]:
-        vectors = {name: ALLOCATIONS[name](self._problem.task) for name in self._settings.baselines}
-        return {name: self._measured(name, vector) for name, vector in vectors.items()}
+        names = self._settings.baselines
+        found: dict[str, Measured] = {}
+        for done, name in enumerate(names):
+            self._parts.step(done, len(names))
+            found[name] = self._measured(name, ALLOCATIONS[name](self._problem.task))
+        return found
 
     def _measured(self, name: str, vector: Any, found: Found | None = None) -> Measured:
         task = self._problem.task

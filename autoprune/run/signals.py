@@ -3,12 +3,35 @@
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have SIGTERM, as a cluster's scheduler sends it, raise `KeyboardInterrupt` as Ctrl-C does.
+
+    For what comes before and after the episodes, where `StopRequest` takes over. A handler of the user's own
+    stays, as does that of another thread's program: Python allows handlers in the main thread alone.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    mine = mine and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if mine:
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        if mine and signal.getsignal(signal.SIGTERM) is _interrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class _Interrupted(BaseException):

@@ -11,12 +11,12 @@ from autoprune.run.checks import digest_of, digest_of_inputs, tensors_of
 from autoprune.run.config import DataRecord, ModelRecord, RunConfig, Settings, StudyRecord
 from autoprune.run.device import Device, LatencyChoice
 from autoprune.run.directory import RunDirectory, created
-from autoprune.run.inputs import write_inputs
 from autoprune.run.max_drop import with_allowance
 from autoprune.run.parts import Parts, Sources
 from autoprune.run.problem import Problem, Subject, pose
 from autoprune.run.result import SearchResult
 from autoprune.run.session import Session
+from autoprune.run.signals import interruptible
 from autoprune.run.study import hidden, mirror_of
 from autoprune.run.transfer import INIT_NAME
 
@@ -46,10 +46,11 @@ def start(
         study_name: Name of the study; None takes `autoprune`, made unique where the storage is shared.
         latency: Which latency table is used; None measures one where the budget asks for it.
     """
-    with _directory(run_dir) as directory:
+    with interruptible(), _directory(run_dir) as directory:
         subject = subject_of()
         device = Device(latency or LatencyChoice(), budget, directory, parts.stage)
-        problem = pose(subject, budget, settings, parts.criterion, parts.stage, costs_of=device.costs)
+        told = parts.stage, parts.step
+        problem = pose(subject, budget, settings, parts.criterion, *told, costs_of=device.costs)
         parts = with_allowance(parts, problem, settings.max_drop)
         session = Session(problem, settings, parts, directory, device=device)
         study = _study_record(parts.storage, study_name)
@@ -57,9 +58,9 @@ def start(
         mirror = mirror_of(parts.storage, study.name, problem.graph, path, fresh=parts.storage is not None)
         if directory is not None:
             config = _config(problem, settings, sources, study)
-            with directory.writing():
-                write_inputs(directory.inputs_path, subject.example_inputs)
+            directory.write_inputs(subject.example_inputs)
             directory.write_config(config)
+            directory.mend()
             device.save()
             if parts.init_policy is not None:
                 with directory.writing():

@@ -1,6 +1,8 @@
 """The search as an Optuna study, so that Optuna's dashboard, plots and tables work on it."""
 
 import datetime
+import importlib.util
+import json
 import logging
 import math
 import time
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EPISODE = "episode"
+POSTGRES = "postgresql"
+DRIVERS = ("psycopg", "psycopg2")
+"""Of PostgreSQL, the first that is installed is used where the URL names none."""
+
+OPENINGS = 5
+"""How often a new database is tried whose tables another search makes at the same time."""
 
 
 class StudyMirror:
@@ -56,10 +64,22 @@ class StudyMirror:
                 )
             except DuplicatedStudyError as error:
                 raise RunError(f"storage already has a study '{name}'; choose another study_name") from error
+            except Exception as error:
+                raise RunError(
+                    f"the study '{name}' cannot be opened: {_first_line(error)}; make room or give "
+                    "access, or choose another storage"
+                ) from error
         self._stored = {t.user_attrs[EPISODE]: t.value for t in self._trials() if EPISODE in t.user_attrs}
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
+
+    def agrees(self, history: "Sequence[Episode]") -> bool:
+        """Whether the study has no episode twice, and those of the history as the history has them."""
+        found = [(t.user_attrs[EPISODE], t) for t in self._trials() if EPISODE in t.user_attrs]
+        trials = dict(found)
+        pairs = [(trials[e.number], self._trial(e)) for e in history if e.number in trials]
+        return len(found) == len(trials) and all(_content(a) == _content(b) for a, b in pairs)
 
     def sync(self, history: "Sequence[Episode]") -> None:
         """Add every episode of the history that the study lacks.
@@ -116,12 +136,31 @@ class StudyMirror:
         }
 
 
+def _content(trial: FrozenTrial) -> str:
+    """All that a trial says of its episode but the seconds, which a history rounds."""
+    ours = {key: trial.user_attrs.get(key) for key in ("widths", "costs", "metrics", "score")}
+    return json.dumps([trial.state.name, trial.value, trial.params, ours], sort_keys=True)
+
+
 def mirror_of(
-    storage: str | BaseStorage | None, name: str, graph: PruneGraph, run_dir: Path | None, *, fresh: bool
+    storage: str | BaseStorage | None,
+    name: str,
+    graph: PruneGraph,
+    run_dir: Path | None,
+    *,
+    fresh: bool,
+    history: "Sequence[Episode]" = (),
 ) -> StudyMirror:
-    """Open the storage (see `open_storage`) and the study in it (see `StudyMirror`)."""
+    """Open the storage (see `open_storage`) and the study in it (see `StudyMirror`).
+
+    A journal in the run directory that differs from `history` was damaged and is written anew.
+    """
     sizes = {group.name: group.size for group in graph.prunable}
-    return StudyMirror(open_storage(storage, run_dir), name, sizes, fresh=fresh)
+    mirror = StudyMirror(open_storage(storage, run_dir), name, sizes, fresh=fresh)
+    if storage is None and run_dir is not None and not mirror.agrees(history):
+        _set_aside(run_dir / JOURNAL_NAME, "it differs from the checkpoint")
+        mirror = StudyMirror(open_storage(storage, run_dir), name, sizes, fresh=fresh)
+    return mirror
 
 
 def open_storage(storage: str | BaseStorage | None, run_dir: Path | None) -> BaseStorage:
@@ -135,11 +174,52 @@ def open_storage(storage: str | BaseStorage | None, run_dir: Path | None) -> Bas
         RunError: Optuna cannot open the storage.
     """
     try:
+        if isinstance(storage, str) and storage.startswith(POSTGRES):
+            return optuna.storages.get_storage(_server(storage))
         if storage is not None:
             return optuna.storages.get_storage(storage)
         return InMemoryStorage() if run_dir is None else _journal(run_dir / JOURNAL_NAME)
+    except RunError:
+        raise
     except Exception as error:
-        raise RunError(f"storage '{hidden(storage)}' cannot be opened: {error}") from error
+        shown = hidden(storage) or f"{run_dir}/{JOURNAL_NAME}"
+        raise RunError(
+            f"storage '{shown}' cannot be opened: {_first_line(error)}; make room or give access, or choose "
+            "another storage"
+        ) from error
+
+
+def _server(url: str) -> RDBStorage:
+    """A PostgreSQL database, connected to only while an episode is written: many searches may share it.
+
+    Raises:
+        RunError: No driver is installed.
+    """
+    if url.startswith(f"{POSTGRES}://"):
+        driver = next((name for name in DRIVERS if importlib.util.find_spec(name)), None)
+        if driver is None:
+            raise RunError(
+                f"storage '{hidden(url)}' needs a PostgreSQL driver: pip install 'autoprune[postgres]'"
+            )
+        url = url.replace(POSTGRES, f"{POSTGRES}+{driver}", 1)
+    from sqlalchemy.pool import NullPool
+
+    for left in reversed(range(OPENINGS)):
+        try:
+            return RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+        except Exception as error:
+            # Of several searches that make the tables of a new database at once, one succeeds.
+            if not left or ("already exists" not in str(error) and "duplicate key" not in str(error)):
+                raise
+            time.sleep(0.2)
+    raise AssertionError
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, without the further lines that databases add."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def hidden(storage: str | BaseStorage | None) -> str | None:
@@ -152,9 +232,13 @@ def hidden(storage: str | BaseStorage | None) -> str | None:
     from sqlalchemy.exc import ArgumentError
 
     try:
-        return make_url(storage).render_as_string(hide_password=True)
+        url = make_url(storage)
     except ArgumentError:
         return storage.partition("://")[0] + "://..."
+    secret = [key for key in url.query if "password" in key.lower()]
+    if url.password is None and not secret:
+        return storage
+    return url.update_query_dict(dict.fromkeys(secret, "***")).render_as_string(hide_password=True)
 
 
 def _journal(path: Path) -> BaseStorage:
@@ -165,15 +249,32 @@ def _journal(path: Path) -> BaseStorage:
     backend = _backend(path)
     try:
         return JournalStorage(backend)
+    except OSError:
+        raise
     except Exception as error:
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-        path.rename(aside)
-        logger.warning("'%s' was damaged (%s); moved to '%s', writing a new one", path, error, aside)
+        _set_aside(path, str(error))
         return JournalStorage(_backend(path))
 
 
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+    path.rename(aside)
+    logger.warning("'%s' was damaged (%s); moved to '%s', writing a new one", path, why, aside)
+
+
+class _WholeLines(JournalFileBackend):
+    """A journal that takes back what it could not write in full, as on a full disk."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        try:
+            super().append_logs(logs)
+        except BaseException:
+            _cut_torn_line(Path(self._file_path))
+            raise
+
+
 def _backend(path: Path) -> JournalFileBackend:
-    return JournalFileBackend(str(path), lock_obj=JournalFileSymlinkLock(str(path), grace_period=3))
+    return _WholeLines(str(path), lock_obj=JournalFileSymlinkLock(str(path), grace_period=3))
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoprune.display import Shown
 from autoprune.errors import ArgumentError
 from autoprune.files import StrPath, replaced_file, write_text
 from autoprune.run.checks import parsed_budget
@@ -38,8 +39,8 @@ class SweepPoint:
     run_dir: Path | None
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(Shown):
     """The trade-off between a cost and the score.
 
     Attributes:
@@ -78,6 +79,9 @@ class Sweep:
             ends = {"front": id(point) in front, "plan": plan}
             rows.append({"budget": point.budget, **costs, **shares, **score, **ends})
         return rows
+
+    def __str__(self) -> str:
+        return self.table()
 
     def table(self) -> str:
         """The points as a text table, those on the front marked."""

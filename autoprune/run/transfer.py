@@ -1,6 +1,8 @@
 """Policies around a search: the one that it begins with, and the one that it leaves behind."""
 
 import hashlib
+import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,8 @@ from autoprune.files import StrPath
 if TYPE_CHECKING:
     from autoprune.agents import Agent, Policy
     from autoprune.run.config import Settings
+
+logger = logging.getLogger(__name__)
 
 INIT_NAME, POLICY_NAME = "init_policy", "policy"
 """Folders of a run: the policy that it began with, and the one that it ended with."""
@@ -98,10 +102,21 @@ def learned(agent: "Agent", settings: "Settings") -> Any:
 def save_policy(policy: Any, agent: "Agent", path: Path) -> None:
     """Write a policy into the folder of its run, with the steps of its episodes.
 
+    An earlier one that is damaged is kept beside as `policy.damaged-{time}`.
+
     Raises:
         OSError: It cannot be written.
     """
     from autoprune.agents import Policy
 
-    if isinstance(policy, Policy):
-        policy.with_replay(getattr(agent, "replay", None)).save(path / POLICY_NAME)
+    if not isinstance(policy, Policy):
+        return
+    folder = path / POLICY_NAME
+    if folder.exists():
+        try:
+            Policy.load(folder)
+        except ArgumentError as error:
+            aside = folder.with_name(f"{POLICY_NAME}.damaged-{int(time.time())}")
+            folder.rename(aside)
+            logger.warning("%s; moved to '%s', writing a new one", error, aside)
+    policy.with_replay(getattr(agent, "replay", None)).save(folder)

@@ -79,6 +79,13 @@ class Parallel:
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.copy_(broadcast(tensor.detach().clone(), from_process=0))
 
+    def total(self, *values: float) -> tuple[float, ...]:
+        """The sums of numbers over all processes."""
+        if self._accelerator is None or self._accelerator.num_processes == 1:
+            return values
+        own = torch.tensor(values, dtype=torch.float64, device=self.device)
+        return tuple(self._accelerator.reduce(own, "sum").tolist())
+
     def release(self) -> None:
         """Forget what was prepared: the next training prepares anew."""
         if self._accelerator is not None:

@@ -91,18 +91,19 @@ class Session:
         """Read the loader once.
 
         Returns:
-            The mean loss over its images.
+            The mean loss over its images, those of all processes.
 
         Raises:
             DataError: The loader is empty, or has no labels.
             ModelError: The loss is no longer finite.
         """
         torch.manual_seed(self._seed + self.epoch)
-        total, images = 0.0, 0
+        total, images = 0.0, 0.0
         device = self._parallel.device
         for batch in read(self._loader, seed=self._seed + self.epoch, name="loader", device=device):
             total += self._train(batch) * batch.size
             images += batch.size
+        total, images = self._parallel.total(total, images)
         self.epoch, self._batch = self.epoch + 1, 0
         self._parallel.synchronize(self._bare)
         if self._trainer.every == "epoch":

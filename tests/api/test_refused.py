@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("names", "error"),
     [
-        (["config.json"], RunError),
+        (["config.json", "spare/config.json"], RunError),
         (["checkpoint/000005.json", "checkpoint/000004.json"], RunError),
         (["pruned/weights.safetensors"], PlanError),
         (["pruned/plan.json"], PlanError),
@@ -61,7 +61,8 @@ def test_damage_names_the_file_and_overwrites_nothing(
 
 
 def test_damaged_example_inputs(run_dir: Path) -> None:
-    truncate(run_dir / "example_inputs.safetensors")
+    for name in ("example_inputs.safetensors", "spare/example_inputs.safetensors"):
+        truncate(run_dir / name)
     with pytest.raises(RunError, match=r"example_inputs\.safetensors.*pass example_inputs to resume"):
         resume(run_dir)
     assert len(resume(run_dir, example_inputs=EXAMPLE).history) == 5

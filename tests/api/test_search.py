@@ -226,9 +226,13 @@ def test_a_score_that_cannot_be_reproduced_is_an_error(tmp_path: Path) -> None:
 class Listener(autoprune.Callback):
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.steps: dict[str, list[tuple[int, int]]] = {}
 
     def on_stage(self, stage: str) -> None:
         self.heard.append(stage)
+
+    def on_step(self, done: int, total: int) -> None:
+        self.steps.setdefault(self.heard[-1], []).append((done, total))
 
     def on_start(self, start: Any) -> None:
         self.heard.append(("start", start.done, start.episodes, start.groups, start.best))
@@ -252,6 +256,10 @@ def test_callbacks(tmp_path: Path, result: SearchResult) -> None:
         *("refit", "verify", "save"),
         end,
     ]
+    images = QUICK["calibration_images"]
+    read = listener.steps.pop("calibrate")
+    assert read[0] == (0, images) and read[-1] == (images, images) and sorted(set(read)) == read
+    assert listener.steps == {"baselines": [(0, 2), (1, 2)]}
 
 
 class Stop(autoprune.Callback):

@@ -7,7 +7,7 @@ import pytest
 
 from autoprune.errors import RunError
 from autoprune.run.config import DataRecord, ModelRecord, RunConfig, Settings, StudyRecord
-from autoprune.run.directory import created, opened
+from autoprune.run.directory import RunDirectory, created, opened
 from autoprune.run.stored import read_stored, write_stored
 
 SETTINGS: dict[str, Any] = {
@@ -88,16 +88,41 @@ def test_config_of_another_version(tmp_path: Path) -> None:
         directory.read_config()
 
 
-def test_an_edited_config_is_refused(tmp_path: Path) -> None:
+def test_an_edited_config_is_kept_aside_and_its_copy_is_used(tmp_path: Path) -> None:
     with created(tmp_path) as directory:
         directory.write_config(config())
     path = tmp_path / "config.json"
-    path.write_text(path.read_text().replace("macs=50%", "macs=60%"))
+    whole, edited = path.read_text(), path.read_text().replace("macs=50%", "macs=60%")
+    path.write_text(edited)
+    assert RunDirectory(tmp_path).read_config().settings.budget == "macs=50%"
+    assert path.read_text() == edited, "only who holds the lock mends"
+    with opened(tmp_path) as directory:
+        assert directory.read_config().settings.budget == "macs=50%"
+    assert path.read_text() == whole
+    assert [aside.read_text() for aside in tmp_path.glob("config.json.damaged-*")] == [edited]
+
+
+def test_a_config_that_is_damaged_twice_is_refused_and_kept(tmp_path: Path) -> None:
+    with created(tmp_path) as directory:
+        directory.write_config(config())
+    for path in (tmp_path / "config.json", tmp_path / "spare" / "config.json"):
+        path.write_text(path.read_text().replace("macs=50%", "macs=60%"))
+    before = {path: path.read_text() for path in tmp_path.rglob("*.json")}
     with (
         opened(tmp_path) as directory,
         pytest.raises(RunError, match=r"config\.json' is damaged or was edited"),
     ):
         directory.read_config()
+    assert {path: path.read_text() for path in tmp_path.rglob("*.json*")} == before
+
+
+def test_a_damaged_copy_is_written_anew(tmp_path: Path) -> None:
+    with created(tmp_path) as directory:
+        directory.write_config(config())
+    (tmp_path / "spare" / "config.json").write_text("{")
+    with opened(tmp_path):
+        pass
+    assert (tmp_path / "spare" / "config.json").read_text() == (tmp_path / "config.json").read_text()
 
 
 def test_second_user_is_refused_in_one_process(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""A search on a real Ray cluster whose actors, and whose driver, are killed."""
+
+import contextlib
+import importlib.util
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults import jobs
+from tests.faults.processes import Process, descendants, started, until
+from tests.faults.test_kills import without_faults
+
+EPISODES = 16
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+def actors_of(process: Process) -> list[int]:
+    """The living processes of its actors, those that evaluate a candidate now in front."""
+    found = {}
+    for pid in descendants(process.pid):
+        with contextlib.suppress(OSError):
+            title = Path(f"/proc/{pid}/cmdline").read_text()
+            if title.startswith("ray::_Evaluator"):
+                found[pid] = title
+    return sorted(found, key=lambda pid: "evaluate" not in found[pid])
+
+
+def kill_one(process: Process, choose: random.Random) -> None:
+    """Kill an actor, if possible while it evaluates."""
+    for _ in range(choose.randrange(1, 30)):
+        until(lambda: len(actors_of(process)) == 2)
+    victim = actors_of(process)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: victim not in actors_of(process))
+
+
+def hear(process: Process, word: object) -> None:
+    while (heard := process.heard(150)) != word:
+        assert heard is not None, "the process ended"
+
+
+def test_killed_actors_and_a_killed_driver_cost_no_episode(tmp_path: Path) -> None:
+    choose, path = random.Random(2), tmp_path / "run"
+    settings = {"episodes": EPISODES, "workers": 2}
+    with started(jobs.telling, path, settings | {"ray": "local"}, session=False) as process:
+        hear(process, 3)
+        actors = actors_of(process)  # Ray's own agents notice a lost head only after a minute
+        assert len(actors) == 2
+        process.send(signal.SIGKILL)
+        until(lambda: not any(living(pid) for pid in actors))
+    with started(jobs.telling, path, settings, session=False) as process:
+        for number in (4, 7, 10):
+            hear(process, number)
+            kill_one(process, choose)
+        everyone = descendants(process.pid)
+        hear(process, "done")
+        episodes = process.heard()
+        assert process.wait() == 0
+        until(lambda: not any(living(pid) for pid in everyone))
+    assert [episode[0] for episode in episodes] == list(range(EPISODES))
+    assert episodes == without_faults(settings)
+
+
+def living(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
