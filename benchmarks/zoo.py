@@ -95,7 +95,9 @@ def word(side: str, record: Record) -> str:
         return kind if kind.startswith(("no result", NOT_MEASURED)) else f"exception ({kind})"
     if side == "torch_pruning":
         return str(record["verdict"])
-    return "pass" if passed(record) else "; ".join(record["faults"])
+    if passed(record):
+        return "pass" if record["groups"] else "all locked, left dense"
+    return "; ".join(record["faults"])
 
 
 def render(found: Sequence[tuple[Entry, dict[str, Record]]]) -> str:
@@ -115,10 +117,27 @@ def render(found: Sequence[tuple[Entry, dict[str, Record]]]) -> str:
     return f"{summary(found)}\n\n{table(head, rows)}\n\n    python -m benchmarks.zoo\n\n{versions()}"
 
 
+def short(found: Sequence[tuple[Entry, dict[str, Record]]]) -> str:
+    """The table of the project's first page, folded up."""
+    rows = []
+    for entry, sides in found:
+        mine = sides["autoprune"]
+        about = ["", ""] if "failed" in mine else [str(mine["groups"]), f"{100 * mine['share']:.1f} %"]
+        rows.append([f"{entry.name} ({entry.library})", *about, word("autoprune", mine)])
+    head = ["network", "prunable groups", "parameters in them", "result"]
+    return (
+        f"<details>\n<summary>{len(rows)} networks with random weights (python -m benchmarks.zoo)</summary>\n"
+        f"\n{table(head, rows)}\n\n</details>"
+    )
+
+
 def summary(found: Sequence[tuple[Entry, dict[str, Record]]]) -> str:
     """How many of how many, on both sides."""
     mine = [sides["autoprune"] for _, sides in found]
-    good = [record for record in mine if passed(record)]
+    good = [record for record in mine if passed(record) and record["groups"]]
+    dense = [
+        entry.name for entry, sides in found if word("autoprune", sides["autoprune"]).startswith("all locked")
+    ]
     verdicts = [word("torch_pruning", sides["torch_pruning"]).partition(" (")[0] for _, sides in found]
     counts = {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts), key=verdicts.count)[::-1]}
     shares = [
@@ -127,10 +146,11 @@ def summary(found: Sequence[tuple[Entry, dict[str, Record]]]) -> str:
         if entry.convolutional and "failed" not in sides["autoprune"]
     ]
     own, graph = (sum(pair[i] >= 0.95 for pair in shares) for i in (0, 1))
+    left = f" ({', '.join(dense)} is all locked and stays dense)" if dense else ""
+    forms = sum(r["own_class"] for r in good), sum(not r["cannot_follow"] for r in good)
     return (
         f"{len(good)} of {len(mine)} networks are traced, pruned at random ratios and verified without a "
-        f"fault: {sum(r['own_class'] for r in good)} as their own class, "
-        f"{sum(not r['cannot_follow'] for r in good)} as a rewritten graph. Of the {len(shares)} "
+        f"fault{left}: {forms[0]} as their own class, {forms[1]} as a rewritten graph. Of the {len(shares)} "
         f"convolutional ones without layer normalization, {own} have at least 95 % of their convolution and "
         "linear weights in prunable groups in the form that is taken by default, "
         f"{graph} as a rewritten graph. Torch-Pruning: "
@@ -166,10 +186,12 @@ def main() -> None:
         for library in LIBRARIES:
             load(library)
         measure(chosen, args.folder, args.limit, args.again)
-    text = render(kept(chosen, args.folder))
+    found = kept(chosen, args.folder)
+    text = render(found)
     print(text)
     if not args.names:
         publish(README, "zoo", text)
+        publish(README.parents[1] / "README.md", "zoo", short(found))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from autoprune.graph import trace
 from autoprune.plan import make_plan
@@ -66,5 +67,5 @@ def test_a_wrong_network_is_found() -> None:
     gone = next(i for i in range(plan.fingerprint[name][0]) if i not in dims[0])
     wrong = sorted((*dims[0][:-1], gone))
     swapped = plan.model_copy(update={"slices": plan.slices | {name: {**dims, 0: tuple(wrong)}}})
-    assert zoo_check.between(model, plan, swapped, inputs, graph) > 1e-3
-    assert zoo_check.between(model, plan, plan, inputs, graph) < 1e-12
+    assert zoo_check.between(model, plan, swapped, inputs, graph, torch.float64) > 1e-3
+    assert zoo_check.between(model, plan, plan, inputs, graph, torch.float64) < 1e-12
