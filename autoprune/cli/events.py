@@ -85,7 +85,7 @@ class Events(Callback):
         self._write("point", group=point.group, ratio=point.ratio, **measured, done=done, total=total)
 
     def on_layer(self, title: str, done: int, total: int) -> None:
-        """A layer of a profile is about to be measured."""
+        """A layer of a profile is about to be measured; with as many done as there are, the last is."""
         self._write("layer", layer=title, done=done, total=total)
 
     def __call__(self, event: "Progress") -> None:
