@@ -82,9 +82,9 @@ class LayerCall:
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple((t // 2, t - t // 2) for t in totals)
 
-    def run(self) -> Tensor:
-        """The output, with the weights as they are now."""
-        return self.function(**self.named)  # type: ignore[no-any-return]
+    def run(self, **changes: Any) -> Tensor:
+        """The output, with the weights as they are now, or with other arguments."""
+        return self.function(**(dict(self.named) | changes))  # type: ignore[no-any-return]
 
     def blank(self) -> Tensor:
         """A tensor like the output, with no values in it yet, at no cost."""
@@ -131,6 +131,10 @@ class NormCall:
     norm: Norm
     function: Any
     named: Mapping[str, Any]
+
+    def at(self, value: Tensor) -> "NormCall":
+        """The same call on another input."""
+        return NormCall(self.norm, self.function, dict(self.named) | {"input": value})
 
     def run(self, **changes: Any) -> Tensor:
         """The output, with the statistics and weights as they are now, or with other arguments."""

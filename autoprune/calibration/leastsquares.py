@@ -31,7 +31,7 @@ def factorize(left: Tensor, ridge: float) -> Tensor:
     return torch.eye(left.shape[-1], dtype=left.dtype, device=left.device).expand_as(left)
 
 
-def gram(rows: Tensor, block: int = 192) -> Tensor:
+def gram(rows: Tensor, block: int = 96) -> Tensor:
     """`rows.mT @ rows`, shape (groups, d, d): one triangle computed, block by block, the other mirrored."""
     width = rows.shape[-1]
     result = rows.new_empty(len(rows), width, width)
@@ -56,7 +56,7 @@ class Regression:
         self._rows, self._start = rows, start
         count = rows.shape[1]
         second = gram(rows).double() / count
-        mean = rows.double().mean(1) if count < 1 << 16 else rows.mean(1).double()
+        mean = rows.mean(1).double()
         self._mean = mean if constant else torch.zeros_like(mean)
         self._second = second - self._mean[:, :, None] * self._mean[:, None, :]
         self._factor = factorize(self._second, ridge)
@@ -64,15 +64,16 @@ class Regression:
 
     def fit(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (groups, d, outputs) and offset (groups, outputs) for targets (groups, rows, outputs)."""
-        cross = (self._rows.mT @ targets).double() / targets.shape[1]
-        mean = targets.double().mean(1) if self._constant else torch.zeros_like(cross[:, 0])
+        cross = (targets.mT @ self._rows).mT.double() / targets.shape[1]
+        mean = targets.mean(1, dtype=torch.float64) if self._constant else torch.zeros_like(cross[:, 0])
         cross = cross - self._mean[:, :, None] * mean[:, None, :]
         weights = self._start + torch.cholesky_solve(cross - self._second @ self._start, self._factor)
         return weights, mean - (self._mean[:, None] @ weights)[:, 0]
 
-    def predict(self, weights: Tensor, offset: Tensor) -> Tensor:
-        """`rows @ weights + offset`, shape (groups, rows, outputs)."""
-        return torch.baddbmm(offset.to(self._rows.dtype)[:, None], self._rows, weights.to(self._rows.dtype))
+    def predict(self, weights: Tensor, offset: Tensor, first: int | None = None) -> Tensor:
+        """`rows @ weights + offset` of all rows or the first ones, shape (groups, rows, outputs)."""
+        rows = self._rows[:, :first]
+        return torch.baddbmm(offset.to(rows.dtype)[:, None], rows, weights.to(rows.dtype))
 
     def fit_relu(self, values: Tensor, added: Tensor | float, steps: int) -> tuple[Tensor, Tensor]:
         """Weights for `relu(values) ~ relu(rows @ weights + offset + added)`.

@@ -1,6 +1,7 @@
 """What a layer multiplies its weight with: input patches at sampled output positions."""
 
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +40,54 @@ def outputs_at(call: LayerCall, outputs: Tensor, positions: Tensor) -> Tensor:
     return flat.gather(1, positions[:, :, None].expand(-1, -1, flat.shape[2])).flatten(0, 1)
 
 
+class Places(NamedTuple):
+    """Where in a layer's input some patches lie: the same however many channels the input has.
+
+    Attributes:
+        pixels: Of the flattened (images, *space), shape (patches * kernel,); for a linear layer the
+            positions themselves.
+        inside: Whether they are no padding, shape (patches * kernel, 1); None if all are.
+        kernel: Elements of the kernel.
+    """
+
+    pixels: Tensor
+    inside: Tensor | None
+    kernel: int
+
+    @classmethod
+    def of(cls, call: LayerCall, positions: Tensor) -> "Places":
+        """Of a layer, for inputs of as many images and the same space as in this call."""
+        if call.layer.kind == "linear":
+            return cls(positions, None, 1)
+        inputs = call.inputs
+        space = prod(inputs.shape[2:])
+        index, inside = _flat_index(call, inputs.shape[2:], positions)
+        index += torch.arange(len(inputs), device=index.device)[:, None, None] * space
+        small = torch.int32 if len(inputs) * space < 1 << 31 else torch.int64
+        padded = None if bool(inside.all()) else inside.flatten()[:, None]
+        return cls(index.flatten().to(small), padded, index.shape[2])
+
+    def patches(self, call: LayerCall, channels_last: bool = False) -> Tensor:
+        """The patches, as `patches` gives them.
+
+        Args:
+            call: Of this layer.
+            channels_last: Leave the columns ordered as in `weight.movedim(1, -1).flatten(1)`, which spares a
+                copy.
+        """
+        inputs = call.inputs if call.inputs.dtype == torch.float64 else call.inputs.float()
+        if call.layer.kind == "linear":
+            rows = _by_position(call, inputs)
+            return rows.gather(1, self.pixels[:, :, None].expand(-1, -1, rows.shape[2])).flatten(0, 1)[None]
+        channels = inputs.shape[1]
+        taken = inputs.movedim(1, -1).reshape(-1, channels).index_select(0, self.pixels)
+        if self.inside is not None:
+            taken.mul_(self.inside)
+        rows = taken.view(-1, self.kernel, call.groups, channels // call.groups)
+        rows = rows.permute(2, 0, 1, 3) if channels_last else rows.permute(2, 0, 3, 1)
+        return rows.reshape(call.groups, -1, channels // call.groups * self.kernel)
+
+
 def patches(call: LayerCall, positions: Tensor) -> Tensor:
     """Input patches at the positions.
 
@@ -49,18 +98,7 @@ def patches(call: LayerCall, positions: Tensor) -> Tensor:
         Shape (groups, rows, inputs / groups * kernel), columns ordered as in `weight.flatten(1)`; float32,
         or float64 for a float64 layer.
     """
-    inputs = call.inputs if call.inputs.dtype == torch.float64 else call.inputs.float()
-    if call.layer.kind == "linear":
-        rows = _by_position(call, inputs)
-        return rows.gather(1, positions[:, :, None].expand(-1, -1, rows.shape[2])).flatten(0, 1)[None]
-    space = inputs.shape[2:]
-    index, inside = _flat_index(call, space, positions)
-    index += torch.arange(len(inputs), device=index.device)[:, None, None] * prod(space)
-    taken = inputs.movedim(1, -1).reshape(-1, inputs.shape[1]).index_select(0, index.flatten())
-    taken.mul_(inside.flatten()[:, None])
-    channels, kernel = inputs.shape[1], index.shape[2]
-    rows = taken.view(-1, kernel, call.groups, channels // call.groups).permute(2, 0, 3, 1)
-    return rows.reshape(call.groups, -1, channels // call.groups * kernel)
+    return Places.of(call, positions).patches(call)
 
 
 def _by_position(call: LayerCall, tensor: Tensor) -> Tensor:

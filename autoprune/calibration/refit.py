@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from autoprune.calibration.calibration import Calibration
 from autoprune.calibration.chains import ADDITIONS, Chain, Tracked
-from autoprune.calibration.intercept import LayerCall, NormCall, Watch
+from autoprune.calibration.fold import Folding
+from autoprune.calibration.intercept import LayerCall, NormCall
 from autoprune.calibration.leastsquares import Regression
-from autoprune.calibration.patches import outputs_at, patches
+from autoprune.calibration.patches import Places, outputs_at
 from autoprune.calibration.reconstruct import by_group
-from autoprune.calibration.targets import Targets, record_targets
+from autoprune.calibration.targets import Targets, norms_of, record_targets
 from autoprune.data import Batch
 from autoprune.errors import ArgumentError, ModelError
-from autoprune.graph import PruneGraph
+from autoprune.graph import Layer, PruneGraph
 from autoprune.graph.export import evaluating, unwrap
 from autoprune.graph.types import Indices
 from autoprune.score.batches import call as forward
@@ -25,6 +26,9 @@ from autoprune.score.batches import resident
 
 AGREES = 1e-9
 """A layer whose relative squared error is below this is left as it is."""
+
+FEW = 64
+"""Rows that are looked at first."""
 
 PART = 128
 """Images per pass of the dense network."""
@@ -92,15 +96,19 @@ class Refit:
         self._layers = [x for x in graph.layers if x.kind != "conv_transposed" and x.calls == 1]
         buffers = dict(dense.named_buffers())
         self._targets = record_targets(dense, self._layers, parts, positions, seed)
-        norms = [t.chain.norm for t in self._targets.values() if t.chain.norm is not None]
-        self._variances = {norm.variance: buffers[norm.variance].clone() for norm in norms}
+        self._norms = norms_of(self._targets)
+        self._variances = {n.variance: buffers[n.variance].clone() for n in self._norms.values()}
+        self._places: dict[str, Places] = {}
 
-    def __call__(self, pruned: nn.Module, keep: Mapping[str, Sequence[int]]) -> None:
+    def __call__(self, pruned: nn.Module, keep: Mapping[str, Sequence[int]]) -> Folding:
         """Re-fit a pruned copy in place; its modes stay.
 
         Args:
             pruned: The candidate, in the dense network's dtype and on its device.
             keep: Units that stay, by group; missing groups are whole.
+
+        Returns:
+            A context in which it runs faster, until its weights or statistics change again.
 
         Raises:
             ArgumentError: An unknown or locked group, or units that do not exist.
@@ -109,7 +117,7 @@ class Refit:
         pruned = unwrap(pruned)
         slices = self._graph.slices(keep)
         self._restore_variances(pruned, slices)
-        watch = _Refitting(pruned, self._layers, self._targets, slices, *self._settings)
+        watch = _Refitting(pruned, self._layers, self._targets, self._places, slices, *self._settings)
         with evaluating(pruned), torch.no_grad(), watch:
             forward(pruned, self._whole.inputs)
         if watch.waiting:
@@ -117,6 +125,7 @@ class Refit:
                 "the pruned network must run the same operations as the dense one, but some residual "
                 "branches are not added to anything any more; check its forward for conditions on widths"
             )
+        return Folding(pruned, self._layers, self._norms, watch.made)
 
     def _restore_variances(self, pruned: nn.Module, slices: Slices) -> None:
         buffers = dict(pruned.named_buffers())
@@ -174,51 +183,51 @@ class _Pending:
     norm: NormCall | None = None
 
 
-class _Refitting(Watch):
+class _Refitting(Folding):
     """The pass over the pruned network."""
 
     def __init__(
         self,
         model: nn.Module,
-        layers: Sequence[Any],
+        layers: Sequence[Layer],
         targets: Mapping[str, Targets],
+        places: dict[str, Places],
         slices: Slices,
         ridge: float,
         relu_steps: int,
     ) -> None:
-        super().__init__(model, layers)
-        self._targets, self._slices = targets, slices
+        super().__init__(model, layers, norms_of(targets))
+        self._targets, self._slices, self._places = targets, slices, places
         self._ridge, self._relu_steps = ridge, relu_steps
-        self._tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         self._changed = False
         self._pending = Tracked()
         self.waiting = 0
-        self._fed = {t.chain.norm.mean for t in targets.values() if t.chain.norm is not None}
+        self._fed = {norm.mean for norm in self._norms.values()}
 
     def on_layer(self, call: LayerCall) -> Tensor:
         name = call.layer.weight
         self._changed = self._changed or 1 in self._slices.get(name, {})
         target = self._targets.get(name)
         if not self._changed or target is None:
-            return call.run()
+            return super().on_layer(call)
         if target.chain.joins:
             output = call.blank()
             self._pending[output] = _Pending(call)
             self.waiting += 1
             return output
         self._fit(call, target, None)
-        return call.run()
+        return super().on_layer(call)
 
     def on_norm(self, call: NormCall) -> Tensor:
         waiting: _Pending | None = self._pending.pop(call.named["input"])
-        if waiting is None and self._changed and call.norm.mean not in self._fed:
+        if waiting is not None:
+            waiting.norm = call
+            output = torch.empty_like(call.named["input"])
+            self._pending[output] = waiting
+            return output
+        if self._changed and call.norm.mean not in self._fed:
             return call.run(training=True, momentum=1.0)
-        if waiting is None:
-            return call.run()
-        waiting.norm = call
-        output = torch.empty_like(call.named["input"])
-        self._pending[output] = waiting
-        return output
+        return super().on_norm(call)
 
     def on_other(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if function in ADDITIONS and not kwargs:
@@ -230,28 +239,29 @@ class _Refitting(Watch):
 
     def _join(self, waiting: _Pending, own: Tensor, other: Tensor) -> None:
         self._fit(waiting.call, self._targets[waiting.call.layer.weight], other)
-        value = waiting.call.run()
-        final = value if waiting.norm is None else waiting.norm.run(input=value)
+        value = super().on_layer(waiting.call)
+        final = value if waiting.norm is None else super().on_norm(waiting.norm.at(value))
         own.set_(final)  # type: ignore[call-overload]
         self.waiting -= 1
 
     def _fit(self, call: LayerCall, target: Targets, other: Tensor | None) -> None:
+        name = call.layer.weight
+        if name not in self._places:
+            self._places[name] = Places.of(call, target.positions)
         scale, shift = self._affine(target.chain, call)
         groups = call.groups
-        values = _by_group(_kept(target.values, self._slices, call.layer.weight, 0, of=1), groups)
-        added = 0.0 if other is None else _by_group(outputs_at(call, other, target.positions), groups)
-        rows = patches(call, target.positions)
+        values = _by_group(_kept(target.values, self._slices, name, 0, of=1), groups)
+        added = None if other is None else _by_group(outputs_at(call, other, target.positions), groups)
+        rows = self._places[name].patches(call, channels_last=True)
         values = values.to(rows.dtype)
-        old = by_group(call.weight, groups)
-        by_channel = scale.view(groups, 1, -1)
+        old = by_group(call.weight.movedim(1, -1), groups) * scale.view(groups, 1, -1)
         constant = call.bias is not None or target.chain.norm is not None
-        regression = Regression(rows, constant, self._ridge, old * by_channel)
+        regression = Regression(rows, constant, self._ridge, old)
         bias = call.bias if call.bias is not None else torch.zeros_like(shift)
-        present = regression.predict(old * by_channel, (shift + scale * bias).view(groups, -1)) + added
-        if float((present - values).square().mean()) <= AGREES * float(values.square().mean()):
+        if _agrees(regression, old, (shift + scale * bias).view(groups, -1), values, added):
             return
         steps = self._relu_steps if target.chain.relu else 0
-        weights, offset = regression.fit_relu(values, added, steps)
+        weights, offset = regression.fit_relu(values, 0.0 if added is None else added, steps)
         self._store(call, target.chain, weights, offset.flatten(), scale, shift)
 
     def _affine(self, chain: Chain, call: LayerCall) -> tuple[Tensor, Tensor]:
@@ -271,7 +281,8 @@ class _Refitting(Watch):
         """
         live = scale.abs() > 1e-8 * scale.abs().max()
         divisor = torch.where(live, scale, torch.ones_like(scale))
-        new = (weights / divisor.view(len(weights), 1, -1)).mT.reshape(call.weight.shape)
+        shape = call.weight.movedim(1, -1).shape
+        new = (weights / divisor.view(len(weights), 1, -1)).mT.reshape(shape).movedim(-1, 1)
         chosen = live.view(-1, *[1] * (call.weight.dim() - 1))
         call.weight.copy_(torch.where(chosen, new.to(call.weight.dtype), call.weight))
         if chain.norm is not None:
@@ -282,6 +293,19 @@ class _Refitting(Watch):
             mean.copy_(torch.where(live, old + bias + (shift - offset) / divisor, old))
         elif call.bias is not None:
             call.bias.copy_(offset)
+
+
+def _agrees(
+    regression: Regression, weights: Tensor, offset: Tensor, values: Tensor, added: Tensor | None
+) -> bool:
+    """Whether a layer yields what it should already; a few rows usually tell that it does not."""
+    limit = AGREES * float(values.square().sum())
+    for first in (FEW, None):
+        error = regression.predict(weights, offset, first) - values[:, :first]
+        error = error if added is None else error + added[:, :first]
+        if float(error.square().sum()) > limit:
+            return False
+    return True
 
 
 def _by_group(rows: Tensor, groups: int) -> Tensor:

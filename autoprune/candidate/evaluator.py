@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from autoprune.candidate.workers import Workers
 
 _Plain: TypeAlias = Mapping[str, Sequence[int]]
+_Fit: TypeAlias = Callable[[nn.Module, Mapping[str, Indices]], AbstractContextManager[Any]]
 _Make: TypeAlias = Callable[[Mapping[str, Indices], Changed, Mapping[str, Tensor]], nn.Module]
 
 
@@ -105,6 +107,11 @@ class CandidateEvaluator:
             ArgumentError: As `keep`.
             ModelError: The surgery is impossible for a module.
         """
+        candidate, _ = self._build(widths)
+        return candidate
+
+    def _build(self, widths: Mapping[str, int]) -> tuple[nn.Module, AbstractContextManager[Any]]:
+        """The candidate, and in which context it is to run."""
         with self.timings("cut"):
             keep = self.keep(widths)
             changed = self._surgery(keep)
@@ -113,11 +120,15 @@ class CandidateEvaluator:
         with self.timings("build"):
             candidate = self._make(keep, changed, overrides).eval()
         with self.timings("re-fit"):
-            self._fit(candidate, keep)
-        return candidate
+            context = self._fit(candidate, keep)
+        return candidate, context
 
-    def evaluate(self, widths: Mapping[str, int]) -> Evaluation:
+    def evaluate(self, widths: Mapping[str, int], *, remembered: bool = True) -> Evaluation:
         """Make the candidate and score it.
+
+        Args:
+            widths: By group name.
+            remembered: An earlier result will do.
 
         Raises:
             ArgumentError: As `keep`.
@@ -125,7 +136,8 @@ class CandidateEvaluator:
         """
         full = self._graph.widths(widths)
         key = tuple(full[name] for name in self._order)
-        evaluation = self._memo.pop(key, None) or self._scored(self.build(widths))
+        known = self._memo.pop(key, None)
+        evaluation = known if remembered and known else self._scored(*self._build(widths))
         self._remember(key, evaluation)
         return Evaluation(evaluation.score, dict(evaluation.metrics))
 
@@ -152,8 +164,8 @@ class CandidateEvaluator:
         for key, evaluation in zip(missing, evaluations, strict=True):
             self._remember(key, evaluation)
 
-    def _scored(self, candidate: nn.Module) -> Evaluation:
-        with self.timings("score"):
+    def _scored(self, candidate: nn.Module, context: AbstractContextManager[Any]) -> Evaluation:
+        with self.timings("score"), context:
             return self._score(candidate)
 
     def _remember(self, key: tuple[int, ...], evaluation: Evaluation) -> None:
@@ -198,12 +210,15 @@ def _reconstruction(graph: PruneGraph, model: nn.Module, calibration: Any) -> An
 
 def _fit(
     graph: PruneGraph, model: nn.Module, inputs: Iterable[Any] | None, score: Score, seed: int | None
-) -> Callable[[nn.Module, Mapping[str, Indices]], None]:
-    """What is done to a candidate on data: the re-fit, batch-norm statistics (no seed), or nothing."""
+) -> _Fit:
+    """What is done to a candidate on data: the re-fit, batch-norm statistics (no seed), or nothing.
+
+    It tells in which context the candidate is to run then.
+    """
     from autoprune.calibration import Refit, recalibrate_bn
 
     if inputs is None:
-        return lambda candidate, keep: None
+        return lambda candidate, keep: nullcontext()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     batches = resident(inputs, device, score.images.batch_size)
     if score.images.channels_last:
@@ -216,4 +231,10 @@ def _fit(
         isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
         for module in model.modules()
     )
-    return lambda candidate, keep: recalibrate_bn(candidate, batches) if normalized else None
+
+    def recalibrate(candidate: nn.Module, keep: Mapping[str, Indices]) -> AbstractContextManager[Any]:
+        if normalized:
+            recalibrate_bn(candidate, batches)
+        return nullcontext()
+
+    return recalibrate

@@ -56,7 +56,7 @@ def finish(
     keep = {name: units.tolist() for name, units in problem.evaluator.keep(best.widths).items()}
     plan = make_plan(problem.graph, problem.subject.model, keep, info)
     recorded = best.evaluation.score
-    _check_same(problem.score(problem.evaluator.build(plan.widths)).score, recorded, exact)
+    _check_same(problem.evaluator.evaluate(plan.widths, remembered=False).score, recorded, exact)
     candidate = _rebuild(problem, plan)
     evaluation = evaluate(problem, candidate)
     _check_same(evaluation.score, recorded, False)

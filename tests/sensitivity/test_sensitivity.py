@@ -33,13 +33,13 @@ def run(**changes: Any) -> Sensitivity:
 def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, int]]:
     """The widths of every evaluation that is really made."""
     made: list[dict[str, int]] = []
-    build = CandidateEvaluator.build
+    build = CandidateEvaluator._build
 
     def counted(self: CandidateEvaluator, widths: Any) -> Any:
         made.append(dict(widths))
         return build(self, widths)
 
-    monkeypatch.setattr(CandidateEvaluator, "build", counted)
+    monkeypatch.setattr(CandidateEvaluator, "_build", counted)
     return made
 
 
