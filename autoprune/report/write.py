@@ -1,6 +1,7 @@
 """From a run directory to a file."""
 
 import logging
+from functools import cache
 from os import PathLike
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def write_report_or_log(run_dir: str | PathLike[str]) -> None:
     try:
         write_report(run_dir)
     except AutopruneError as error:
-        logger.warning("no report.html was written: %s", error)
+        _warn(Path(run_dir), str(error))
     except Exception as error:
-        logger.warning("no report.html was written: %s: %s", type(error).__name__, error)
+        _warn(Path(run_dir), f"{type(error).__name__}: {error}")
+
+
+@cache
+def _warn(run_dir: Path, why: str) -> None:
+    """Once for a run: its report is written anew when the networks were compared."""
+    logger.warning("no report.html was written: %s", why)
