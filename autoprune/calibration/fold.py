@@ -41,6 +41,7 @@ class Folding(Watch):
         self._open = 0
 
     def on_layer(self, call: LayerCall) -> Tensor:
+        """Run the layer and its batch norm in one."""
         name = call.layer.weight
         norm = self._norms.get(name)
         if norm is None:
@@ -54,6 +55,7 @@ class Folding(Watch):
         return output
 
     def on_norm(self, call: NormCall) -> Tensor:
+        """Nothing is left to do for a batch norm that ran with its layer."""
         output: Tensor = call.named["input"]
         if not self._folded.pop(output):
             return call.run()
