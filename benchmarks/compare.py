@@ -10,6 +10,7 @@ are looked at behind each. Cells are kept in `--folder`, so that a stopped bench
 import argparse
 import functools
 import logging
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ ABLATION: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     f"ddpg, {variant}": ("ddpg", {"variant": variant}) for variant in ("amc", "greedy", "credit")
 }
 ONE_SHOT = ("uniform", "greedy")
+ALL = [*ONE_SHOT, *SEARCHES]
 README = Path(__file__).parent / "README.md"
 
 
@@ -184,6 +186,8 @@ def render(args: argparse.Namespace, found: dict[str, list[Record]]) -> str:
         f"PYTHONPATH=../shared/cifar python -m benchmarks.compare --model {args.model} --data {args.data} "
         f"--budget {args.budget} --seeds {' '.join(map(str, args.seeds))}"
     )
+    if args.agents != ALL:
+        command += f" --agents {shlex.join(args.agents)}"
     name = args.model.rpartition(":")[2]
     return (
         f"`{name}` at {args.budget}, before any fine-tuning, {len(args.seeds)} seeds "
@@ -206,7 +210,7 @@ def main() -> None:
     parser.add_argument("--budget", default="macs=50%")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--evaluations", type=int, nargs="+", default=[50, 200])
-    parser.add_argument("--agents", nargs="+", default=[*ONE_SHOT, *SEARCHES])
+    parser.add_argument("--agents", nargs="+", default=ALL)
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results/compare"))
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
