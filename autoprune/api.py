@@ -127,6 +127,8 @@ def search(
     init_policy: "Policy | str | PathLike[str] | None" = None,
     workers: int = 1,
     ray: str | None = None,
+    racing: bool = False,
+    precision: Literal["float32", "bfloat16", "float16"] = "float32",
     model_source: str | None = None,
     data_source: str | None = None,
 ) -> "SearchResult":
@@ -193,6 +195,11 @@ def search(
             the same one.
         ray: Address of a Ray cluster whose actors are the workers, or "local" for one on this machine. On a
             CUDA device every actor asks for a GPU.
+        racing: Stop scoring a candidate once a test on a part of the search images says that it is worse than
+            the uniform allocation. Its score is then an estimate (see `autoprune.score.Raced`), and it is
+            returned only where there is no other. For the rewards "kl" and "accuracy".
+        precision: In which candidates run while they are scored: "float32" (as the network is), "bfloat16",
+            or on a CUDA device "float16". Fits and the network that is returned stay as they are.
         model_source: `MODULE:CALLABLE` that gives the model, so that `resume` needs none.
         data_source: `MODULE:CALLABLE` that gives the data, likewise.
 
@@ -215,11 +222,13 @@ def search(
     from autoprune.run.max_drop import check_max_drop
     from autoprune.run.parts import Parts, Sources, checked_parts, name_of
     from autoprune.run.problem import take_subject
+    from autoprune.run.scoring import check_racing
     from autoprune.run.start import start
     from autoprune.run.transfer import digest_of_policy, taken
 
     bounds = parsed_budget(budget)
     check_max_drop(max_drop, reward)
+    check_racing(racing, reward, max_drop)
     begun = taken(init_policy, agent)
     settings = make_settings(
         budget=str(bounds),
@@ -246,6 +255,8 @@ def search(
         init_policy=None if begun is None else digest_of_policy(begun),
         workers=workers,
         ray=ray,
+        racing=racing,
+        precision=precision,
     )
     parts = checked_parts(Parts(criterion, reward, agent, storage, tuple(callbacks), begun))
     splits = check_data(data)

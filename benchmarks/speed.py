@@ -32,7 +32,8 @@ from benchmarks.amc_way import AMCWay
 from benchmarks.compare import README
 from benchmarks.growth import growth, plot
 from benchmarks.memory import memory
-from benchmarks.results import Record, cell, machine, publish, table
+from benchmarks.options import KINDS, options
+from benchmarks.results import Record, cell, machine, publish, spread, table
 
 CPU = torch.device("cpu")
 SEARCH, FIT, CALIBRATION = 512, 256, 2000
@@ -106,20 +107,32 @@ class BarePasses(autoprune.Callback):
         self.bare: list[float] = []
         self.whole: list[float] = []
 
+        self.spent = 0.0
+        self._seen: set[tuple[int, ...]] = set()
+
     def on_episode(self, episode: Any, best: Any) -> None:
-        """Build the candidate once more and run it."""
-        network = self._evaluator.build(episode.widths)
-        self.bare.append(seconds(lambda: forward(network, self._batches)))
-        self.whole.append(episode.seconds)
+        """Build the candidate once more and run it; one that came before cost nothing and does not count."""
+        start = time.perf_counter()
+        key = tuple(episode.widths.values())
+        if key not in self._seen:
+            self._seen.add(key)
+            network = self._evaluator.build(episode.widths)
+            self.bare.append(seconds(lambda: forward(network, self._batches)))
+            self.whole.append(episode.seconds)
+        self.spent += time.perf_counter() - start
 
 
 def overhead(model: nn.Module, data: Any, args: argparse.Namespace) -> Record:
-    """Wall time of the episodes of a search, and of the bare passes of the networks that it evaluates."""
+    """Wall time of a search and of its episodes, and of the bare passes of the networks that it evaluates."""
     _, evaluator, batches = made(model, data)
     bare = BarePasses(evaluator, batches)
     batch = next(iter(data.search_val))[0][:1]
-    result = autoprune.search(model, batch, data, "macs=50%", episodes=args.episodes, callbacks=[bare])
-    return {"whole": bare.whole, "bare": bare.bare, "timings": result.timings.seconds}
+    start = time.perf_counter()
+    result = autoprune.search(
+        model, batch, data, "macs=50%", episodes=args.episodes, baselines=(), callbacks=[bare]
+    )
+    search = time.perf_counter() - start - bare.spent
+    return {"search": search, "whole": bare.whole, "bare": bare.bare, "timings": result.timings.seconds}
 
 
 def workers(model: nn.Module, data: Any, args: argparse.Namespace) -> Record:
@@ -147,6 +160,7 @@ PARTS: dict[str, Callable[[nn.Module, Any, argparse.Namespace], Record]] = {
     "workers": workers,
     "memory": memory,
     "growth": growth,
+    "options": options,
 }
 
 
@@ -163,8 +177,17 @@ def rows(found: Mapping[str, Record]) -> list[list[str]]:
         about = f"AMC's way ({part['images']} images, full size) over ours ({SEARCH}, sliced), time"
         lines.append([f"{about} per candidate", ratio(part["theirs"], part["ours"]), ">= 10"])
     if (part := found.get("overhead")) is not None:
-        about = f"search, {len(part['whole'])} episodes: wall time over the bare forward passes"
-        lines.append([about, f"{sum(part['whole']) / sum(part['bare']):.2f}", "<= 1.25"])
+        bare, about = sum(part["bare"]), "wall time over the bare forward passes"
+        lines.append(
+            [
+                f"{len(part['whole'])} episodes of a search, {about}",
+                f"{sum(part['whole']) / bare:.2f}",
+                "<= 1.25",
+            ]
+        )
+        lines.append(
+            [f"that whole search, from the call to the result, {about}", f"{part['search'] / bare:.2f}", ""]
+        )
     if (part := found.get("workers")) is not None:
         for key, about, goal in (("two", "2 workers", ">= 1.8"), ("ray", "2 Ray actors", ">= 1.7")):
             lines.append(
@@ -177,6 +200,23 @@ def rows(found: Mapping[str, Record]) -> list[list[str]]:
         lines.append(["of this the moments of the calibration", size["moments"], ""])
         more = f"{part['four'] / part['one']:.2f}"
         lines.append(["4 workers over 1, peak memory of all processes", more, "<= 1.5"])
+    if (part := found.get("options")) is not None:
+        lines += option_rows(part)
+    return lines
+
+
+def option_rows(part: Record) -> list[list[str]]:
+    """What the options save: time against the plain search, and the score of what both return."""
+    plain = part["plain"]
+    about = f"{len(plain['score'])} seeds, {part['episodes']} episodes"
+    lines = [[f"plain search: score of the result, {about}", spread(plain["score"], 4), ""]]
+    for name in KINDS:
+        if name == "plain":
+            continue
+        on = f"`{name}`" + (f" ({np.mean(part[name]['images']):.0f} images)" if name == "racing" else "")
+        time_of = ratio(part[name]["seconds"], plain["seconds"])
+        lines.append([f"{on}: time per episode against plain", time_of, "< 1"])
+        lines.append([f"{on}: score of the result", spread(part[name]["score"], 4), "as plain"])
     return lines
 
 

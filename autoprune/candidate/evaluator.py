@@ -123,21 +123,30 @@ class CandidateEvaluator:
             context = self._fit(candidate, keep)
         return candidate, context
 
-    def evaluate(self, widths: Mapping[str, int], *, remembered: bool = True) -> Evaluation:
+    def evaluate(
+        self,
+        widths: Mapping[str, int],
+        *,
+        remembered: bool = True,
+        score: Callable[[nn.Module], Evaluation] | None = None,
+    ) -> Evaluation:
         """Make the candidate and score it.
 
         Args:
             widths: By group name.
             remembered: An earlier result will do.
+            score: Another score than this object's own; what it says is not remembered.
 
         Raises:
             ArgumentError: As `keep`.
             ModelError: The candidate cannot be made or run.
         """
+        if score is not None and score is not self._score:
+            return self._scored(*self._build(widths), score)
         full = self._graph.widths(widths)
         key = tuple(full[name] for name in self._order)
         known = self._memo.pop(key, None)
-        evaluation = known if remembered and known else self._scored(*self._build(widths))
+        evaluation = known if remembered and known else self._scored(*self._build(widths), self._score)
         self._remember(key, evaluation)
         return Evaluation(evaluation.score, dict(evaluation.metrics))
 
@@ -164,9 +173,14 @@ class CandidateEvaluator:
         for key, evaluation in zip(missing, evaluations, strict=True):
             self._remember(key, evaluation)
 
-    def _scored(self, candidate: nn.Module, context: AbstractContextManager[Any]) -> Evaluation:
+    def _scored(
+        self,
+        candidate: nn.Module,
+        context: AbstractContextManager[Any],
+        score: Callable[[nn.Module], Evaluation],
+    ) -> Evaluation:
         with self.timings("score"), context:
-            return self._score(candidate)
+            return score(candidate)
 
     def _remember(self, key: tuple[int, ...], evaluation: Evaluation) -> None:
         self._memo[key] = evaluation

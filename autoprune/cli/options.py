@@ -63,6 +63,18 @@ CalibrationImages = Annotated[
     int, _count("--calibration-images", "Images of data.train for the calibration.")
 ]
 FitImages = Annotated[int, _count("--fit-images", "Images of data.train that candidates are re-fitted on.")]
+Racing = Annotated[
+    bool,
+    typer.Option("--racing/--no-racing", help="Stop scoring candidates that are clearly worse than uniform."),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Of the networks while candidates are scored: float32, bfloat16, or float16 on a GPU.",
+    ),
+]
 LatencyTable = Annotated[
     Path | None,
     typer.Option(

@@ -18,8 +18,10 @@ from autoprune.cli.options import (
     LatencyTable,
     MLflowToo,
     Model,
+    Precision,
     Progress,
     Quiet,
+    Racing,
     RunDir,
     SearchImages,
     Seed,
@@ -102,6 +104,8 @@ def search(
     search_images: SearchImages = 512,
     calibration_images: CalibrationImages = 2000,
     fit_images: FitImages = 256,
+    racing: Racing = False,
+    precision: Precision = "float32",
     storage: Annotated[
         str | None,
         typer.Option("--storage", metavar="URL", help="Optuna storage instead of a file in the run folder."),
@@ -192,6 +196,8 @@ def search(
         "search_images": search_images,
         "calibration_images": calibration_images,
         "fit_images": fit_images,
+        "racing": racing,
+        "precision": precision,
     }
     folder = run_dir or default_run_dir(model)
     further = trackers(folder, tensorboard, mlflow)

@@ -54,6 +54,8 @@ class Settings(_Record):
     init_policy: str | None = None
     workers: int = Field(default=1, ge=1)
     ray: str | None = None
+    racing: bool = False
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 def make_settings(**values: Any) -> Settings:

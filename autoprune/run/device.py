@@ -38,7 +38,7 @@ ROUNDS = 4
 """How often a table may be corrected before the search gives up."""
 
 MARGIN = 1.01
-"""What a corrected table adds, against the noise of the next measurement."""
+"""Room below the limit: what a measurement must leave, and a corrected table adds, as the next one varies."""
 
 TABLE_NAME, BIAS_NAME = "latency_table.json", "latency.json"
 
@@ -144,7 +144,7 @@ class Device:
         episodes: int,
         go_on: Callable[[int], None],
     ) -> "tuple[Episode, Timed | None]":
-        """Time the best candidate; while it breaks the budget, correct the table and search on.
+        """Time the best candidate; while it is not safely within the budget, correct the table and search on.
 
         Args:
             problem: The problem.
@@ -161,7 +161,7 @@ class Device:
             return best, None
         best = _best(problem, recorder) or best
         timed = self._latency.time(problem, best)
-        while timed is not None and not timed.holds and self._latency.rounds < ROUNDS:
+        while timed is not None and not _safe(timed) and self._latency.rounds < ROUNDS:
             undo = self._latency.correct(problem, timed)
             before = len(recorder.history)
             go_on(ceil(episodes / 4))
@@ -289,6 +289,11 @@ class _Latency:
                 keep_spare(path)
 
 
+def _safe(timed: Timed) -> bool:
+    """Whether the budget holds, and will if it is measured again."""
+    return timed.limit_ms is None or timed.found_ms * MARGIN <= timed.limit_ms
+
+
 def _bias(path: Path) -> Bias:
     body = read_stored(path)
     try:
@@ -315,7 +320,7 @@ def _best(problem: "Problem", recorder: "Recorder") -> "Episode | None":
     rows = np.array([task.vector(episode.widths) for episode in recorder.history])
     holds = task.budget.holds(rows).tolist() if len(rows) else []
     kept = [episode for episode, holding in zip(recorder.history, holds, strict=True) if holding]
-    return max(kept, key=lambda episode: episode.reward, default=None)
+    return max(kept, key=recorder.worth, default=None)
 
 
 def _limit(problem: "Problem", dense_ms: float) -> float | None:

@@ -35,6 +35,6 @@ def run_episodes(
             return
         with timings("storage"):
             recorder.add(episode, agent)
-        best = episode if best is None or episode.reward > best.reward else best
+        best = episode if best is None or recorder.worth(episode) > recorder.worth(best) else best
         for callback in callbacks:
             stop.attempt(lambda c=callback, e=episode, b=best: c.on_episode(e, b))  # type: ignore[misc]

@@ -25,7 +25,9 @@ from autoprune.graph.export import unwrap
 from autoprune.latency import LatencyCost, channel_multiples
 from autoprune.run.checks import check_model, check_runs
 from autoprune.run.config import Settings
-from autoprune.score import KL, Accuracy, Score, SearchImages
+from autoprune.run.scoring import scores_of, set_reference
+from autoprune.score import Score
+from autoprune.score.precision import check_precision
 from autoprune.surgery import proven
 from autoprune.task import Task
 from autoprune.train import device_of
@@ -82,8 +84,8 @@ class Problem:
         graph: Its groups, and the form that pruned networks take.
         calibration: What one pass over the calibration images gave.
         task: Budget, curves and allowed widths.
-        score: What a candidate is worth.
-        evaluator: Makes and scores candidates.
+        score: What a network is worth, on all images and as it is.
+        evaluator: Makes and scores candidates, perhaps in lower precision or on a part of the images.
         seed: Of images, criterion and agent.
     """
 
@@ -100,13 +102,14 @@ def take_subject(model: nn.Module, example_inputs: Any, data: Splits, settings: 
     """Check the network and the inputs, and bring them to the device.
 
     Raises:
-        ArgumentError: Not a network, or inputs that it does not take.
+        ArgumentError: Not a network, inputs that it does not take, or a precision that the device lacks.
         ModelError: Weights or outputs that are not finite.
         DataError: An empty or malformed loader.
     """
     check_model(model)
     given = unwrap(model)
     device = _device(settings.device, given)
+    check_precision(settings.precision, device)
     used = given if device == device_of(given) else copy.deepcopy(given).to(device)
     images = _images(data, settings, device)
     if example_inputs is None:
@@ -165,7 +168,8 @@ def pose(
         costs_of: Gives the costs beside MACs and parameters.
 
     Raises:
-        ArgumentError: A pattern in `include` or `exclude` that matches no group, or nothing left to prune.
+        ArgumentError: A pattern in `include` or `exclude` that matches no group, nothing left to prune, or a
+            precision that the network cannot run in.
         TraceError: `torch.export` refuses the model.
         ModelError: Nothing to prune, or outputs that are not finite.
         BudgetError: The budget cannot be met.
@@ -178,7 +182,7 @@ def pose(
     graph = proven(traced, form=settings.form, narrow=narrow, seed=settings.seed)
     bound = budget.bind(graph, costs_of(graph))
     _check_feasible(graph, bound, settings)
-    score = _score(settings.reward, SearchImages(model, subject.images.search))
+    score, searched = scores_of(graph, model, subject.images.search, settings)
     stage("calibrate")
     images = subject.images.calibration
     calibration = calibrate(
@@ -193,11 +197,12 @@ def pose(
         model,
         calibration,
         order,
-        score,
+        searched,
         subject.images.fit,
         reconstruct=reconstruct,
         seed=settings.seed,
     )
+    set_reference(searched, evaluator, task)
     return Problem(subject, graph, calibration, task, score, evaluator, settings.seed)
 
 
@@ -240,7 +245,3 @@ def _multiples(graph: PruneGraph, bound: BoundBudget, round_to: int | str) -> in
 
 def _numbers(curves: Any) -> dict[str, NDArray[np.float64]]:
     return {name: np.asarray(curve, np.float64) for name, curve in curves.items()}
-
-
-def _score(reward: str, images: SearchImages) -> Score:
-    return Accuracy(images) if reward in ("accuracy", "accuracy_guaranteed") else KL(images)

@@ -21,17 +21,25 @@ class Recorder:
         names: The prunable groups, in network order.
         mirror: The study.
         directory: Where checkpoints go; None keeps none.
+        images: How many images score a candidate; from fewer it is an estimate (`autoprune.score.Raced`).
     """
 
-    def __init__(self, names: Sequence[str], mirror: StudyMirror, directory: RunDirectory | None) -> None:
+    def __init__(
+        self, names: Sequence[str], mirror: StudyMirror, directory: RunDirectory | None, *, images: int = 0
+    ) -> None:
         self.history: list[Episode] = []
         self._rows: list[dict[str, Any]] = []
         self._names, self._mirror, self._directory = names, mirror, directory
+        self._images = images
+
+    def worth(self, episode: "Episode") -> tuple[bool, float]:
+        """What episodes are compared by: those scored on all images come first, then the reward decides."""
+        return episode.evaluation.metrics.get("images", self._images) >= self._images, episode.reward
 
     @property
     def best(self) -> "Episode | None":
-        """The finished episode of the highest reward, the first one of equals."""
-        return max(self.history, key=lambda episode: episode.reward, default=None)
+        """The finished episode that is worth most, the first one of equals."""
+        return max(self.history, key=self.worth, default=None)
 
     def restore(self, checkpoint: Checkpoint, agent: "Agent") -> None:
         """Go back to the state of a checkpoint."""

@@ -25,7 +25,7 @@ from autoprune.run.checkpoint import Checkpoint
 from autoprune.run.config import Settings
 from autoprune.run.device import Device
 from autoprune.run.directory import RunDirectory
-from autoprune.run.finish import Found, evaluate, finish
+from autoprune.run.finish import DRIFTS, Found, evaluate, finish
 from autoprune.run.loop import run_episodes
 from autoprune.run.max_drop import remark_on
 from autoprune.run.outcome import outcome_of
@@ -113,7 +113,9 @@ class Session:
         self._parts.stage("baselines")
         dense, baselines = self._dense(), self._baselines()
         agent, episodes = self._agent, self._settings.episodes
-        recorder = Recorder(self._problem.task.names, mirror, self._directory)
+        recorder = Recorder(
+            self._problem.task.names, mirror, self._directory, images=self._problem.score.images.count
+        )
         if checkpoint is not None:
             recorder.restore(checkpoint, agent)
         self._announce(recorder)
@@ -128,7 +130,12 @@ class Session:
             if self._workers is not None:
                 self._workers.close()  # their memory is free for the re-fit
             found = finish(
-                self._problem, best, self._info(best.number), exact=self._exact, stage=self._parts.stage
+                self._problem,
+                best,
+                self._info(best.number),
+                exact=self._exact,
+                drift=DRIFTS[self._settings.precision],
+                stage=self._parts.stage,
             )
             measured = self._measured("found", self._problem.task.vector(found.plan.widths), found)
             result = SearchResult(
@@ -221,7 +228,10 @@ class Session:
         task = self._problem.task
         widths = task.widths(vector)
         costs = {cost: np.asarray(value).item() for cost, value in task.budget.costs(vector).items()}
-        evaluation = self._problem.evaluator.evaluate(widths) if found is None else found.evaluation
+        problem = self._problem
+        evaluation = (
+            problem.evaluator.evaluate(widths, score=problem.score) if found is None else found.evaluation
+        )
         return Measured(name, widths, costs, evaluation)
 
     def _info(self, episode: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Batches that stay on the device, cut anew."""
 
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -11,8 +11,16 @@ from autoprune.data import Batch, Inputs, as_batch
 from autoprune.errors import DataError
 
 
-def resident(batches: Iterable[Any], device: torch.device, batch_size: int) -> list[Batch]:
+def resident(
+    batches: Iterable[Any], device: torch.device, batch_size: int, *, shuffle: int | None = None
+) -> list[Batch]:
     """Read batches once and keep them on the device, cut anew into equal parts of at most `batch_size`.
+
+    Args:
+        batches: As in `autoprune.data`.
+        device: Where they stay.
+        batch_size: Of the parts.
+        shuffle: Seed of a random order that the images are put in; None leaves them in theirs.
 
     Raises:
         DataError: No images, or some batches with labels and some without.
@@ -25,9 +33,26 @@ def resident(batches: Iterable[Any], device: torch.device, batch_size: int) -> l
     whole = Batch(
         _joined([b.inputs for b in read]), None if read[0].labels is None else _cat([b.labels for b in read])
     )
+    if shuffle is not None:
+        order = torch.randperm(whole.size, generator=torch.Generator().manual_seed(shuffle))
+        whole = _mapped(whole, lambda tensor: tensor[order.to(tensor.device)])
     count = -(-whole.size // batch_size)
     bounds = [whole.size * part // count for part in range(count + 1)]
     return [_part(whole, start, end) for start, end in pairwise(bounds)]
+
+
+def within(batches: Sequence[Batch], start: int, end: int) -> list[Batch]:
+    """The images `start` to `end`, in the order of the batches and cut where those are; nothing is copied."""
+    ends = list(accumulate(batch.size for batch in batches))
+    found = []
+    for batch, last in zip(batches, ends, strict=True):
+        first = last - batch.size
+        low, high = max(start, first), min(end, last)
+        if (low, high) == (first, last):
+            found.append(batch)
+        elif low < high:
+            found.append(_part(batch, low - first, high - first))
+    return found
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
@@ -53,15 +78,19 @@ def _joined(parts: list[Inputs]) -> Inputs:
 
 
 def _part(batch: Batch, start: int, end: int) -> Batch:
+    return _mapped(batch, lambda tensor: tensor[start:end])
+
+
+def _mapped(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     inputs, labels = batch
-    cut: Inputs
+    changed: Inputs
     if isinstance(inputs, Tensor):
-        cut = inputs[start:end]
+        changed = change(inputs)
     elif isinstance(inputs, dict):
-        cut = {key: value[start:end] for key, value in inputs.items()}
+        changed = {key: change(value) for key, value in inputs.items()}
     else:
-        cut = tuple(value[start:end] for value in inputs)
-    return Batch(cut, None if labels is None else labels[start:end])
+        changed = tuple(change(value) for value in inputs)
+    return Batch(changed, None if labels is None else change(labels))
 
 
 def as_channels_last(batch: Batch) -> Batch:

@@ -11,7 +11,8 @@ class Evaluation:
         score: What a search maximizes; always finite.
         metrics: All that the same outputs yield: `kl` (nats per image, lower is better) always, and
             `accuracy` (share, higher is better) and `loss` (cross-entropy in nats, lower is better) if the
-            search images have labels.
+            search images have labels. Where candidates are raced (`autoprune.score.Raced`) also `images`, of
+            how many images they are.
     """
 
     score: float

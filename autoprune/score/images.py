@@ -1,5 +1,6 @@
 """The search images, resident on the device, with the dense network's outputs on them."""
 
+import copy
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from autoprune.data import Batch
 from autoprune.errors import ArgumentError, DataError, ModelError
 from autoprune.graph.export import evaluating
-from autoprune.score.batches import as_channels_last, call, resident
+from autoprune.score.batches import as_channels_last, call, resident, within
+from autoprune.score.precision import PRECISIONS, check_precision, computing_in
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,14 @@ class SearchImages:
         logits: Finds the class scores, shape (N, classes), in what the model returns.
         temperature: T of the divergence T^2 KL(softmax(dense / T) || softmax(candidate / T)), the softened
             one of Hinton et al. 2015 (arXiv:1503.02531, section 2); 1 is the plain divergence.
+        shuffle: Seed of a random order that the images are put in, so that the first of them are a random
+            part of all; None leaves them as they come.
+
+    Attributes:
+        batches: The images.
+        batch_size: Images per forward pass, at most.
+        channels_last: Whether they are in that order.
+        precision: In which numbers networks compute here, see `at`.
 
     Raises:
         DataError: No images, images without labels among others with, labels out of range.
@@ -72,6 +82,7 @@ class SearchImages:
         channels_last: bool | None = None,
         logits: Callable[[Any], Tensor] = logits_of,
         temperature: float = TEMPERATURE,
+        shuffle: int | None = None,
     ) -> None:
         if not temperature > 0:
             raise ArgumentError(f"temperature must be above 0, got {temperature}")
@@ -80,9 +91,10 @@ class SearchImages:
         size = (128 if device.type == "cpu" else 512) if batch_size is None else batch_size
         if size < 1:
             raise ArgumentError(f"batch_size must be at least 1, got {size}")
-        self._logits = logits
+        self._logits, self._device = logits, device
         self.batch_size = size
-        self.batches = resident(batches, device, size)
+        self.precision = PRECISIONS[0]
+        self.batches = resident(batches, device, size, shuffle=shuffle)
         with evaluating(model):
             wanted = device.type == "cpu" if channels_last is None else channels_last
             self.channels_last = wanted and (
@@ -107,10 +119,7 @@ class SearchImages:
         return self._labels is not None
 
     def measure(self, candidate: nn.Module) -> dict[str, float]:
-        """All metrics of a candidate from one forward pass over the images.
-
-        An image on which the candidate's outputs are not finite, or too far off, counts as `WORST` nats in
-        `kl` and `loss` and as wrong in `accuracy`, so that every metric is finite.
+        """All metrics of a candidate from one forward pass over the images: the means of `by_image`.
 
         Args:
             candidate: In eval mode, on the device of the images.
@@ -122,24 +131,75 @@ class SearchImages:
         Raises:
             ModelError: The outputs have another shape than the dense network's.
         """
-        outputs = self._outputs(candidate)
-        if outputs.shape != self._log_dense.shape:
-            expected, got = tuple(self._log_dense.shape), tuple(outputs.shape)
+        return {name: float(values.mean()) for name, values in self.by_image(candidate).items()}
+
+    def by_image(self, candidate: nn.Module, start: int = 0, end: int | None = None) -> dict[str, Tensor]:
+        """All metrics of a candidate on each of the images `start` to `end` (None: to the last).
+
+        An image on which the candidate's outputs are not finite, or too far off, counts as `WORST` nats in
+        `kl` and `loss` and as wrong in `accuracy`, so that every metric is finite.
+
+        Args:
+            candidate: In eval mode, on the device of the images.
+            start: The first image.
+            end: Behind the last image.
+
+        Returns:
+            `kl`, `accuracy` (0 or 1) and `loss` as in `measure`, each of shape (end - start,), float64.
+
+        Raises:
+            ModelError: As `measure`.
+        """
+        log_dense = self._log_dense[start:end]
+        outputs = self._outputs(candidate, start, end)
+        if outputs.shape != log_dense.shape:
+            expected, got = tuple(log_dense.shape), tuple(outputs.shape)
             raise ModelError(f"the candidate must give outputs of shape {expected}, got {got}")
         sane = torch.isfinite(outputs).all(1)
         softened = (outputs / self._temperature).log_softmax(1)
-        divergence = (self._log_dense.exp() * (self._log_dense - softened)).sum(1) * self._temperature**2
-        result = {"kl": _mean(divergence, sane)}
+        divergence = (log_dense.exp() * (log_dense - softened)).sum(1) * self._temperature**2
+        result = {"kl": _bounded(divergence, sane)}
         if self._labels is not None:
-            right = (outputs.argmax(1) == self._labels) & sane
-            result["accuracy"] = float(right.double().mean())
-            result["loss"] = _mean(-outputs.log_softmax(1).gather(1, self._labels[:, None])[:, 0], sane)
+            labels = self._labels[start:end]
+            result["accuracy"] = ((outputs.argmax(1) == labels) & sane).double()
+            result["loss"] = _bounded(-outputs.log_softmax(1).gather(1, labels[:, None])[:, 0], sane)
         return result
 
+    def at(self, model: nn.Module, precision: str) -> "SearchImages":
+        """The same images, on which networks, the dense one too, compute in another precision.
+
+        Convolutions and linear layers are cast (`torch.autocast`); the metrics stay float64.
+
+        Args:
+            model: The dense network.
+            precision: "float32" (a network as it is), "bfloat16", or on a CUDA device "float16".
+
+        Raises:
+            ArgumentError: Another precision, or one that the network cannot run in.
+        """
+        check_precision(precision, self._device)
+        other = copy.copy(self)
+        other.precision = precision
+        try:
+            with evaluating(model):
+                outputs = other._outputs(model)
+        except RuntimeError as error:
+            raise ArgumentError(
+                f"precision must be float32 for this network, got '{precision}': {error}"
+            ) from error
+        if not bool(torch.isfinite(outputs).all()):
+            raise ArgumentError(
+                f"precision must be float32 for this network, its outputs are not finite in '{precision}'"
+            )
+        other._log_dense = (outputs / self._temperature).log_softmax(1)
+        return other
+
     @torch.inference_mode()
-    def _outputs(self, model: nn.Module) -> Tensor:
-        """Class scores of all images, shape (N, classes), float64: the metrics are small differences."""
-        parts = [self._logits(call(model, batch.inputs)) for batch in self.batches]
+    def _outputs(self, model: nn.Module, start: int = 0, end: int | None = None) -> Tensor:
+        """Class scores of images, shape (N, classes), float64: the metrics are small differences."""
+        batches = self.batches if end is None else within(self.batches, start, end)
+        with computing_in(self.precision, self._device):
+            parts = [self._logits(call(model, batch.inputs)) for batch in batches]
         for part in parts:
             if part.ndim != 2:
                 raise ModelError(
@@ -159,11 +219,11 @@ def _runs_channels_last(model: nn.Module, batch: Batch) -> bool:
     return True
 
 
-def _mean(values: Tensor, sane: Tensor) -> float:
-    """Mean in nats per image; rounding below 0 and all that is beyond `WORST` or not finite is cut."""
+def _bounded(values: Tensor, sane: Tensor) -> Tensor:
+    """Nats per image; rounding below 0 and all that is beyond `WORST` or not finite is cut."""
     worst = torch.full_like(values, WORST)
     finite = sane & torch.isfinite(values)
-    return float(torch.where(finite, values.clamp(0, WORST), worst).mean())
+    return torch.where(finite, values.clamp(0, WORST), worst)
 
 
 def _check_dense(model: nn.Module, outputs: Tensor, labels: Tensor | None) -> None:

@@ -1,13 +1,17 @@
 """What a search maximizes, from one forward pass of a candidate over the search images."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from autoprune.errors import DataError
 from autoprune.score.evaluation import Evaluation
 from autoprune.score.images import WORST, SearchImages
+
+Values = TypeVar("Values", float, Tensor)
+"""One number, or one for each image."""
 
 
 class Score(ABC):
@@ -33,8 +37,8 @@ class Score(ABC):
         return Evaluation(self._value(metrics), metrics)
 
     @abstractmethod
-    def _value(self, metrics: dict[str, float]) -> float:
-        """The score as a function of the metrics."""
+    def _value(self, metrics: Mapping[str, Values]) -> Values:
+        """The score as a function of the metrics, of all images or image by image."""
 
 
 class KL(Score):
@@ -47,7 +51,7 @@ class KL(Score):
     name = "kl"
     worst = -WORST
 
-    def _value(self, metrics: dict[str, float]) -> float:
+    def _value(self, metrics: Mapping[str, Values]) -> Values:
         return -metrics["kl"]
 
 
@@ -68,5 +72,5 @@ class Accuracy(Score):
             )
         super().__init__(images)
 
-    def _value(self, metrics: dict[str, float]) -> float:
+    def _value(self, metrics: Mapping[str, Values]) -> Values:
         return metrics["accuracy"]

@@ -85,6 +85,12 @@ def test_gives_up_after_some_rounds_and_says_so(table: LatencyTable, monkeypatch
     assert "DOES NOT HOLD" in result.summary()
 
 
+def test_a_latency_at_the_edge_is_not_enough(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = timing(monkeypatch, [(2.0, 1.79), (2.0, 1.7)])
+    result = search(latency_table=table, budget="latency=90%", episodes=4)
+    assert result.timed is not None and result.timed.rounds == 1 and len(seen) == 2
+
+
 def test_agents_of_one_episode_go_on_too(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
     timing(monkeypatch, [(2.0, 1.85), (2.0, 1.7)])
     result = search("latency=90%", latency_table=table, agent="uniform")
