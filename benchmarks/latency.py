@@ -4,7 +4,9 @@
     python -m benchmarks.latency --model benchmarks.mobilenet:mobilenet_v2
 
 Layers are measured once over a grid of widths; five whole networks of uniform widths give what layers lack.
-The candidates are then predicted, and timed interleaved. Cells are kept in `--folder`.
+The candidates are then predicted, and timed interleaved. Errors are those of the share of the dense network's
+time, which is measured both with the table and with the candidates: a shared machine has another speed each
+time. Cells are kept in `--folder`.
 """
 
 import argparse
@@ -96,8 +98,9 @@ def _points(measured: LatencyTable) -> int:
 
 def row(backend: str, record: Record) -> list[str]:
     """One line of the table."""
-    found, predicted = np.array(record["measured"]), np.array(record["predicted"])
-    by_macs = np.array(record["macs"]) * record["dense"]
+    found = np.array(record["measured"]) / record["dense"]
+    predicted = np.array(record["predicted"]) / record["anchors"][0][1]
+    by_macs = np.array(record["macs"])
     errors, naive = np.abs(predicted / found - 1), np.abs(by_macs / found - 1)
     return [
         backend,
@@ -120,10 +123,12 @@ def render(args: argparse.Namespace, found: dict[str, Record]) -> str:
     ]  # fmt: skip
     rows = [row(backend, record) for backend, record in found.items()]
     name = args.model.rpartition(":")[2]
-    command = f"PYTHONPATH=../shared/cifar python -m benchmarks.latency --model {args.model}"
+    place = "" if args.model.startswith("benchmarks.") else "PYTHONPATH=../shared/cifar "
+    command = f"{place}python -m benchmarks.latency --model {args.model}"
     return (
         f"`{name}` at {args.input_shape}, {args.candidates} random candidates, predicted from a table of "
-        f"layers and measured as a whole:\n\n{table(head, rows)}\n\n    {command}\n\n{machine()}"
+        f"layers and measured as a whole, as shares of the dense time:\n\n{table(head, rows)}\n\n"
+        f"    {command}\n\n{machine()}"
     )
 
 

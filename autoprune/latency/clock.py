@@ -32,6 +32,9 @@ def interleaved_ms(
 ) -> list[float]:
     """Median time of one call of each, taken in turns, so that a slow spell of the machine strikes all alike.
 
+    Where there are several, every timed call follows one of the same that is not timed: what the others left
+    in the caches, those of compiled primitives too, is not what a network meets that runs alone.
+
     Raises:
         ArgumentError: `rounds` below 1 or `warmup` below 0.
     """
@@ -43,6 +46,8 @@ def interleaved_ms(
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for run, seen in zip(runs, times, strict=True):
+            if len(runs) > 1:
+                run()
             start = clock()
             run()
             seen.append(clock() - start)

@@ -86,7 +86,7 @@ def test_interleaved_takes_turns() -> None:
     clock = Clock(itertools.cycle([0.001, 0.002]))
     runs = [lambda: order.append("a"), lambda: order.append("b")]
     assert interleaved_ms(runs, warmup=1, rounds=2, clock=clock) == pytest.approx([1.0, 2.0])
-    assert "".join(order) == "ababab"
+    assert "".join(order) == "ab" + "aabb" * 2
     with pytest.raises(ArgumentError, match="rounds must be at least 1 and warmup at least 0, got 0 and 5"):
         interleaved_ms(runs, rounds=0)
 
