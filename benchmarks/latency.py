@@ -3,7 +3,7 @@
     PYTHONPATH=../shared/cifar python -m benchmarks.latency --model models:resnet20
     python -m benchmarks.latency --model benchmarks.mobilenet:mobilenet_v2
 
-Layers are measured once over a grid of widths; five whole networks of uniform widths give what layers lack.
+Layers are measured once over a grid of widths; ten whole networks give what layers lack.
 The candidates are then predicted, and timed interleaved. Errors are those of the share of the dense network's
 time, which is measured both with the table and with the candidates: a shared machine has another speed each
 time. Cells are kept in `--folder`.
@@ -31,6 +31,7 @@ from autoprune.latency import (
     LatencyTable,
     anchored,
     candidate,
+    channel_multiples,
     measure,
     requests_of,
     segments_of,
@@ -59,10 +60,10 @@ def network_at(model: nn.Module, graph: PruneGraph, vector: NDArray[np.int64]) -
     return candidate(model, graph, widths)
 
 
-def half_the_macs(graph: PruneGraph) -> NDArray[np.int64]:
+def half_the_macs(graph: PruneGraph, round_to: int | dict[str, int] = 1) -> NDArray[np.int64]:
     """Uniform widths at macs=50%."""
     flat = {group.name: [0.0] * (group.size + 1) for group in graph.prunable}
-    return uniform(Task(graph, Budget.parse("macs=50%").bind(graph), flat))
+    return uniform(Task(graph, Budget.parse("macs=50%").bind(graph), flat, round_to=round_to))
 
 
 def compare(model: nn.Module, inputs: Any, backend: str, args: argparse.Namespace) -> Record:
@@ -75,7 +76,10 @@ def compare(model: nn.Module, inputs: Any, backend: str, args: argparse.Namespac
     seconds = time.perf_counter() - started
     cost = LatencyCost(segments, measured)
     anchored(cost, model, graph, inputs, target, rounds=args.rounds)
-    vectors = np.concatenate([drawn(graph, args.candidates, args.seed), half_the_macs(graph)[None]])
+    multiples = channel_multiples(cost, [group.size for group in graph.prunable])
+    rounded = dict(zip((group.name for group in graph.prunable), multiples, strict=True))
+    halves = np.stack([half_the_macs(graph), half_the_macs(graph, rounded)])
+    vectors = np.concatenate([drawn(graph, args.candidates, args.seed), halves])
     networks = [model, *(network_at(model, graph, vector) for vector in vectors)]
     dense, *times = time_networks(networks, inputs, target, rounds=args.rounds)
     macs = [graph.macs({g.name: int(w) for g, w in zip(graph.prunable, v, strict=True)}) for v in vectors]
@@ -84,11 +88,12 @@ def compare(model: nn.Module, inputs: Any, backend: str, args: argparse.Namespac
         "points": _points(measured),
         "anchors": cost.anchors,
         "dense": dense,
-        "measured": times[:-1],
-        "predicted": cost(vectors[:-1]).tolist(),
-        "macs": [m / graph.macs() for m in macs[:-1]],
-        "half": times[-1] / dense,
-        "half_macs": macs[-1] / graph.macs(),
+        "measured": times[:-2],
+        "predicted": cost(vectors[:-2]).tolist(),
+        "macs": [m / graph.macs() for m in macs[:-2]],
+        "half": [t / dense for t in times[-2:]],
+        "half_macs": [m / graph.macs() for m in macs[-2:]],
+        "multiples": rounded,
     }
 
 
@@ -111,7 +116,10 @@ def row(backend: str, record: Record) -> list[str]:
         f"{100 * float(np.max(errors)):.1f} %",
         f"{spearman(found.tolist(), predicted.tolist()):.3f}",
         f"{100 * statistics.median(naive):.0f} %",
-        f"{100 * record['half']:.0f} %",
+        *(
+            f"{100 * t:.0f} % at {100 * m:.0f} %"
+            for t, m in zip(record["half"], record["half_macs"], strict=True)
+        ),
     ]
 
 
@@ -119,7 +127,8 @@ def render(args: argparse.Namespace, found: dict[str, Record]) -> str:
     """The cells of one network as a table."""
     head = [
         "backend", "points", "to measure, s", "dense, ms", "median error", "largest error",
-        "rank correlation", "median error if time went as MACs", "time at 50 % of the MACs",
+        "rank correlation", "median error if time went as MACs", "time at MACs, uniform",
+        "the same, widths rounded by the table",
     ]  # fmt: skip
     rows = [row(backend, record) for backend, record in found.items()]
     name = args.model.rpartition(":")[2]

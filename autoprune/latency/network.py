@@ -18,8 +18,9 @@ from autoprune.surgery.changes import Surgery
 from autoprune.surgery.slicer import Slicer
 from autoprune.train.evaluate import inference
 
-SHARES = (0.8, 0.6, 0.35, 0.1)
-"""Shares of the widths of the networks beside the dense one that are anchors."""
+LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+"""Shares of the widths of the networks beside the dense one that are anchors, about: layers differ in theirs,
+as those of candidates do."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def anchored(
     example_inputs: Any,
     target: Target,
     *,
-    rounds: int = 30,
+    rounds: int = 20,
 ) -> list[float]:
     """Time whole networks of several widths, the dense one first, and make them the anchors of a cost.
 
@@ -138,7 +139,9 @@ def anchored(
     """
     sizes = np.array([group.size for group in graph.prunable], np.int64)
     names = [group.name for group in graph.prunable]
-    vectors = [sizes, *(np.maximum(1, (share * sizes).astype(np.int64)) for share in SHARES)]
+    rng = np.random.default_rng(0)
+    shares = [level * rng.uniform(0.6, 1.4, len(sizes)) for level in LEVELS]
+    vectors = [sizes, *(np.clip((share * sizes).astype(np.int64), 1, sizes) for share in shares)]
     smaller = [candidate(model, graph, dict(zip(names, v.tolist(), strict=True))) for v in vectors[1:]]
     times = time_networks([unwrap(model), *smaller], example_inputs, target, rounds=rounds)
     cost.anchors = tuple(zip((float(cost.raw(v)) for v in vectors), times, strict=True))
