@@ -159,8 +159,8 @@ def search(
         seed: Of images, criterion and agent; the same seed gives the same search.
         device: Where the search runs, for example "cuda"; None stays where the model is.
         callbacks: Listeners, see `autoprune.Callback`.
-        round_to: Widths are multiples of this (8 suits most GPUs). "auto" reads off the latency table,
-            group by group, which multiples the device computes in one go.
+        round_to: Widths are multiples of this (8 suits most GPUs). "auto" asks the device: the latency
+            table, group by group, and whole networks, timed with widths that are multiples of 1, 8 and 16.
         lower: Smallest share of its units that a group keeps.
         floor_units: Smallest number of units that a group keeps, beside `lower`.
         include: Names or patterns (`fnmatch`) of the only groups that may be pruned; empty means all.

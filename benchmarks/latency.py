@@ -14,6 +14,7 @@ import functools
 import logging
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from autoprune.latency import (
     LatencyCost,
     LatencyTable,
     anchored,
+    best_step,
     candidate,
     channel_multiples,
     measure,
@@ -38,6 +40,7 @@ from autoprune.latency import (
     time_networks,
 )
 from autoprune.latency.profile import target_of
+from autoprune.latency.target import Target
 from autoprune.locate import load_model
 from autoprune.sensitivity import spearman
 from autoprune.task import Task
@@ -46,12 +49,13 @@ from benchmarks.results import Record, cell, machine, publish, table
 README = Path(__file__).parent / "README.md"
 
 
-def drawn(graph: PruneGraph, count: int, seed: int) -> NDArray[np.int64]:
-    """Random widths, shape (count, n): a level per candidate, and every group around it."""
+def drawn(graph: PruneGraph, count: int, seed: int, multiples: Sequence[int]) -> NDArray[np.int64]:
+    """Random widths, shape (count, n): a level per candidate, every group around it, rounded down."""
     rng = np.random.default_rng(seed)
-    sizes = np.array([group.size for group in graph.prunable])
+    sizes, steps = np.array([group.size for group in graph.prunable]), np.array(multiples)
     shares = rng.uniform(0.15, 1, (count, 1)) * rng.uniform(0.6, 1.4, (count, len(sizes)))
-    return np.clip(np.floor(shares * sizes), 1, sizes).astype(np.int64)
+    widths = np.clip(np.floor(shares * sizes), 1, sizes).astype(np.int64)
+    return np.asarray(np.maximum(widths // steps * steps, np.minimum(steps, sizes)))
 
 
 def network_at(model: nn.Module, graph: PruneGraph, vector: NDArray[np.int64]) -> nn.Module:
@@ -60,14 +64,15 @@ def network_at(model: nn.Module, graph: PruneGraph, vector: NDArray[np.int64]) -
     return candidate(model, graph, widths)
 
 
-def half_the_macs(graph: PruneGraph, round_to: int | dict[str, int] = 1) -> NDArray[np.int64]:
+def half_the_macs(graph: PruneGraph, multiples: Sequence[int]) -> NDArray[np.int64]:
     """Uniform widths at macs=50%."""
-    flat = {group.name: [0.0] * (group.size + 1) for group in graph.prunable}
-    return uniform(Task(graph, Budget.parse("macs=50%").bind(graph), flat, round_to=round_to))
+    flat = {group.name: np.zeros(group.size + 1) for group in graph.prunable}
+    steps = {group.name: step for group, step in zip(graph.prunable, multiples, strict=True)}
+    return uniform(Task(graph, Budget.parse("macs=50%").bind(graph), flat, round_to=steps))
 
 
 def compare(model: nn.Module, inputs: Any, backend: str, args: argparse.Namespace) -> Record:
-    """Measure the layers, predict the candidates and time them."""
+    """Measure the layers, predict candidates of any widths and of those that the device likes, time them."""
     traced = trace_program(model, inputs)
     graph, segments = traced.graph, segments_of(traced)
     target = target_of(inputs, model, backend)
@@ -75,25 +80,38 @@ def compare(model: nn.Module, inputs: Any, backend: str, args: argparse.Namespac
     measured = measure(requests_of(segments, target, points=args.points), repeats=args.repeats)
     seconds = time.perf_counter() - started
     cost = LatencyCost(segments, measured)
-    anchored(cost, model, graph, inputs, target, rounds=args.rounds)
-    multiples = channel_multiples(cost, [group.size for group in graph.prunable])
-    rounded = dict(zip((group.name for group in graph.prunable), multiples, strict=True))
-    halves = np.stack([half_the_macs(graph), half_the_macs(graph, rounded)])
-    vectors = np.concatenate([drawn(graph, args.candidates, args.seed), halves])
+    found = {"1": _against(cost, model, graph, inputs, target, [1] * len(graph.prunable), args)}
+    cost.step = best_step(model, graph, inputs, target, rounds=args.rounds)
+    liked = channel_multiples(cost, [group.size for group in graph.prunable])
+    if set(liked) != {1}:
+        found["auto"] = _against(cost, model, graph, inputs, target, liked, args)
+    return {"seconds": seconds, "points": _points(measured), "multiples": liked, "found": found}
+
+
+def _against(
+    cost: LatencyCost,
+    model: nn.Module,
+    graph: PruneGraph,
+    inputs: Any,
+    target: Target,
+    multiples: Sequence[int],
+    args: argparse.Namespace,
+) -> Record:
+    """Predicted and measured times of candidates whose widths are such multiples."""
+    anchored(cost, model, graph, inputs, target, round_to=max(multiples), rounds=args.rounds)
+    half = half_the_macs(graph, multiples)
+    vectors = np.concatenate([drawn(graph, args.candidates, args.seed, multiples), half[None]])
     networks = [model, *(network_at(model, graph, vector) for vector in vectors)]
     dense, *times = time_networks(networks, inputs, target, rounds=args.rounds)
     macs = [graph.macs({g.name: int(w) for g, w in zip(graph.prunable, v, strict=True)}) for v in vectors]
     return {
-        "seconds": seconds,
-        "points": _points(measured),
         "anchors": cost.anchors,
         "dense": dense,
-        "measured": times[:-2],
-        "predicted": cost(vectors[:-2]).tolist(),
-        "macs": [m / graph.macs() for m in macs[:-2]],
-        "half": [t / dense for t in times[-2:]],
-        "half_macs": [m / graph.macs() for m in macs[-2:]],
-        "multiples": rounded,
+        "measured": times[:-1],
+        "predicted": cost(vectors[:-1]).tolist(),
+        "macs": [m / graph.macs() for m in macs[:-1]],
+        "half": times[-1] / dense,
+        "half_macs": macs[-1] / graph.macs(),
     }
 
 
@@ -101,7 +119,7 @@ def _points(measured: LatencyTable) -> int:
     return sum(len(points) for _, points in measured.layers.values())
 
 
-def row(backend: str, record: Record) -> list[str]:
+def row(backend: str, round_to: str, whole: Record, record: Record) -> list[str]:
     """One line of the table."""
     found = np.array(record["measured"]) / record["dense"]
     predicted = np.array(record["predicted"]) / record["anchors"][0][1]
@@ -109,28 +127,29 @@ def row(backend: str, record: Record) -> list[str]:
     errors, naive = np.abs(predicted / found - 1), np.abs(by_macs / found - 1)
     return [
         backend,
-        f"{record['points']}",
-        f"{record['seconds']:.0f}",
+        round_to,
+        f"{whole['points']}",
+        f"{whole['seconds']:.0f}",
         f"{record['dense']:.2f}",
         f"{100 * statistics.median(errors):.1f} %",
         f"{100 * float(np.max(errors)):.1f} %",
         f"{spearman(found.tolist(), predicted.tolist()):.3f}",
         f"{100 * statistics.median(naive):.0f} %",
-        *(
-            f"{100 * t:.0f} % at {100 * m:.0f} %"
-            for t, m in zip(record["half"], record["half_macs"], strict=True)
-        ),
+        f"{100 * record['half']:.0f} % at {100 * record['half_macs']:.0f} %",
     ]
 
 
 def render(args: argparse.Namespace, found: dict[str, Record]) -> str:
     """The cells of one network as a table."""
     head = [
-        "backend", "points", "to measure, s", "dense, ms", "median error", "largest error",
-        "rank correlation", "median error if time went as MACs", "time at MACs, uniform",
-        "the same, widths rounded by the table",
+        "backend", "round_to", "points", "to measure, s", "dense, ms", "median error", "largest error",
+        "rank correlation", "median error if time went as MACs", "time at MACs, uniform at macs=50%",
     ]  # fmt: skip
-    rows = [row(backend, record) for backend, record in found.items()]
+    rows = [
+        row(backend, round_to, record, part)
+        for backend, record in found.items()
+        for round_to, part in record["found"].items()
+    ]
     name = args.model.rpartition(":")[2]
     place = "" if args.model.startswith("benchmarks.") else "PYTHONPATH=../shared/cifar "
     command = f"{place}python -m benchmarks.latency --model {args.model}"

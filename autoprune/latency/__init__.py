@@ -2,7 +2,7 @@
 
 from autoprune.latency.backends import BACKENDS
 from autoprune.latency.cost import LatencyCost
-from autoprune.latency.network import Timed, anchored, candidate, time_networks
+from autoprune.latency.network import Timed, anchored, best_step, candidate, time_networks
 from autoprune.latency.profile import Requests, complete, measure, profile, requests_of
 from autoprune.latency.rounding import channel_multiples
 from autoprune.latency.segments import Segment, segments_of
@@ -20,6 +20,7 @@ __all__ = [
     "Template",
     "Timed",
     "anchored",
+    "best_step",
     "candidate",
     "channel_multiples",
     "complete",

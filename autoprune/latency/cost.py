@@ -35,6 +35,7 @@ class LatencyCost:
         anchors: (sum of layers, measured milliseconds) of whole networks: a piecewise line through them turns
             sums into times. They hold what layers alone lack: calls of modules, cold caches, memory orders.
             None takes the sum itself.
+        step: In whose multiples of channels whole networks are fast, as far as that was measured.
 
     Raises:
         ArgumentError: The table lacks a layer.
@@ -49,6 +50,7 @@ class LatencyCost:
         *,
         factor: float = 1.0,
         anchors: Sequence[tuple[float, float]] = (),
+        step: int = 1,
     ) -> None:
         missing = table.missing(segments)
         if missing:
@@ -56,7 +58,7 @@ class LatencyCost:
                 "latency_table must hold every layer of the network, but "
                 f"{missing[0].template.title} is missing"
             )
-        self.factor, self.anchors = factor, tuple(anchors)
+        self.factor, self.anchors, self.step = factor, tuple(anchors), step
         self._n = len(segments[0].matrix)
         self._curves: list[_Curve] = []
         tables: list[NDArray[np.float64]] = []

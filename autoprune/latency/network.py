@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from autoprune.graph import PruneGraph
@@ -21,6 +22,12 @@ from autoprune.train.evaluate import inference
 LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Shares of the widths of the networks beside the dense one that are anchors, about: layers differ in theirs,
 as those of candidates do."""
+
+STEPS = (1, 8, 16)
+"""Multiples of channels that are tried on whole networks."""
+
+WORTH = 0.9
+"""A larger multiple must take at most this share of the time per MAC of a smaller one."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,7 @@ def anchored(
     example_inputs: Any,
     target: Target,
     *,
+    round_to: int = 1,
     rounds: int = 20,
 ) -> list[float]:
     """Time whole networks of several widths, the dense one first, and make them the anchors of a cost.
@@ -132,17 +140,60 @@ def anchored(
         graph: Its groups.
         example_inputs: What the networks are run on.
         target: Backend and threads.
+        round_to: Of which the widths are multiples, as those of the candidates will be.
         rounds: Timed passes of each, interleaved.
 
     Returns:
         The measured milliseconds.
     """
-    sizes = np.array([group.size for group in graph.prunable], np.int64)
-    names = [group.name for group in graph.prunable]
-    rng = np.random.default_rng(0)
-    shares = [level * rng.uniform(0.6, 1.4, len(sizes)) for level in LEVELS]
-    vectors = [sizes, *(np.clip((share * sizes).astype(np.int64), 1, sizes) for share in shares)]
-    smaller = [candidate(model, graph, dict(zip(names, v.tolist(), strict=True))) for v in vectors[1:]]
-    times = time_networks([unwrap(model), *smaller], example_inputs, target, rounds=rounds)
+    vectors = [_sizes(graph), *(_around(graph, level, round_to) for level in LEVELS)]
+    networks = [unwrap(model), *(_network(model, graph, vector) for vector in vectors[1:])]
+    times = time_networks(networks, example_inputs, target, rounds=rounds)
     cost.anchors = tuple(zip((float(cost.raw(v)) for v in vectors), times, strict=True))
     return times
+
+
+def best_step(
+    model: nn.Module, graph: PruneGraph, example_inputs: Any, target: Target, *, rounds: int = 20
+) -> int:
+    """In whose multiples of channels whole networks are fast: the smallest of `STEPS` that is worth it.
+
+    Kernels work on blocks of channels, and a network that keeps to them may keep a faster order of memory all
+    through, which no layer by itself shows. Networks of the same uneven widths, about half, rounded down to
+    each multiple, are timed beside each other; what counts is time per MAC.
+
+    Args:
+        model: The dense network.
+        graph: Its groups.
+        example_inputs: What the networks are run on.
+        target: Backend and threads.
+        rounds: Timed passes of each, interleaved.
+    """
+    vectors = [_around(graph, 0.5, step) for step in STEPS]
+    times = time_networks([_network(model, graph, v) for v in vectors], example_inputs, target, rounds=rounds)
+    macs = [graph.macs(_named(graph, vector)) for vector in vectors]
+    found, best = STEPS[0], times[0] / macs[0]
+    for step, ms, count in zip(STEPS[1:], times[1:], macs[1:], strict=True):
+        if ms / count <= WORTH * best:
+            found, best = step, ms / count
+    return found
+
+
+def _sizes(graph: PruneGraph) -> NDArray[np.int64]:
+    return np.array([group.size for group in graph.prunable], np.int64)
+
+
+def _around(graph: PruneGraph, level: float, round_to: int) -> NDArray[np.int64]:
+    """Widths about a share of the dense ones, every group its own; too small groups are not rounded."""
+    sizes = _sizes(graph)
+    shares = level * np.random.default_rng(round(100 * level)).uniform(0.6, 1.4, len(sizes))
+    widths = np.clip((shares * sizes).astype(np.int64), 1, sizes)
+    return np.where(widths < round_to, np.minimum(sizes, round_to), widths // round_to * round_to)
+
+
+def _named(graph: PruneGraph, vector: NDArray[np.int64]) -> dict[str, int]:
+    return dict(zip((group.name for group in graph.prunable), vector.tolist(), strict=True))
+
+
+def _network(model: nn.Module, graph: PruneGraph, vector: NDArray[np.int64]) -> nn.Module:
+    return candidate(model, graph, _named(graph, vector))

@@ -23,7 +23,7 @@ def channel_multiples(cost: LatencyCost, sizes: Sequence[int]) -> tuple[int, ...
     The time of the whole network is looked at as a function of one group, the others dense. For a multiple m,
     the rise from every width to the next multiple of m is summed up, and so is the rise that a straight line
     from each multiple to the next would have; the multiple is taken if the first is at most a quarter of the
-    second.
+    second. What layers by themselves do not show is `cost.step`, which is kept too, up to half of a group.
 
     Args:
         cost: The latency.
@@ -33,7 +33,12 @@ def channel_multiples(cost: LatencyCost, sizes: Sequence[int]) -> tuple[int, ...
         One of 1, 2, 4, ... 64 per group, at most half of its size.
     """
     dense = np.array(sizes, np.int64)
-    return tuple(_multiple(_alone(cost, dense, at)) for at in range(len(dense)))
+    alone = (_multiple(_alone(cost, dense, at)) for at in range(len(dense)))
+    return tuple(max(one, _within(cost.step, size)) for one, size in zip(alone, sizes, strict=True))
+
+
+def _within(step: int, size: int) -> int:
+    return next((m for m in MULTIPLES if m <= step and 2 * m <= size), 1)
 
 
 def _alone(cost: LatencyCost, dense: Vector, at: int) -> NDArray[np.float64]:

@@ -20,7 +20,16 @@ from autoprune.errors import ArgumentError, RunError
 from autoprune.files import StrPath, sha256
 from autoprune.graph import PruneGraph, Traced, trace_program
 from autoprune.graph.tracer import Settings as Tracing
-from autoprune.latency import LatencyCost, LatencyTable, Timed, anchored, candidate, complete, segments_of
+from autoprune.latency import (
+    LatencyCost,
+    LatencyTable,
+    Timed,
+    anchored,
+    best_step,
+    candidate,
+    complete,
+    segments_of,
+)
 from autoprune.latency.network import time_networks
 from autoprune.latency.profile import measure, requests_of, target_of
 from autoprune.run.spare import first_good, keep_spare
@@ -50,6 +59,7 @@ class Bias(BaseModel):
         anchors: Sums of layers and measured milliseconds of whole networks.
         correction: What the candidates' times are multiplied by since a measurement broke the budget.
         rounds: How often that happened.
+        step: In whose multiples of channels whole networks are fast, where that was measured.
         table: SHA-256 of the file of the table.
     """
 
@@ -58,6 +68,7 @@ class Bias(BaseModel):
     anchors: tuple[tuple[float, PositiveFloat], ...]
     correction: PositiveFloat = 1.0
     rounds: int = 0
+    step: int = 1
     table: str | None = None
 
 
@@ -82,6 +93,7 @@ class Device:
         budget: Says which costs are needed.
         directory: Where the table and its bias are kept, so that a resumed search has the same; or None.
         stage: Told when layers are measured.
+        round_to: Of which all widths are multiples; "auto" has it measured.
     """
 
     def __init__(
@@ -90,8 +102,10 @@ class Device:
         budget: Budget,
         directory: "RunDirectory | None",
         stage: Callable[[str], None],
+        round_to: int | str = 1,
     ) -> None:
         self._choice, self._names, self._directory, self._stage = choice, budget.names, directory, stage
+        self._round_to = round_to
         self._latency: _Latency | None = None
 
     def costs(self, graph: PruneGraph) -> dict[str, Cost]:
@@ -110,7 +124,7 @@ class Device:
             found["memory"] = MemoryCost(traced, graph)
         if traced is not None and timed:
             self._stage("profile")
-            self._latency = _Latency(self._choice, graph, traced, self._directory)
+            self._latency = _Latency(self._choice, graph, traced, self._directory, self._round_to)
             found["latency"] = self._latency.cost
         return found
 
@@ -185,6 +199,7 @@ class _Latency:
         graph: PruneGraph,
         traced: Traced,
         directory: "RunDirectory | None",
+        round_to: int | str,
     ) -> None:
         self._graph, self._directory = graph, directory
         self.rounds, self.remarks = 0, list[str]()
@@ -202,9 +217,16 @@ class _Latency:
             self._table = complete(self._table, segments)
         self.cost = LatencyCost(segments, self._table)
         if self._stored is not None:
-            self.cost.anchors = self._stored.anchors
+            self.cost.anchors, self.cost.step = self._stored.anchors, self._stored.step
         elif not self._foreign:
-            anchored(self.cost, _model(graph), graph, graph.inputs, self._table.target)
+            self._measure(round_to)
+
+    def _measure(self, round_to: int | str) -> None:
+        """What whole networks of widths as the candidates' will be say about the table."""
+        what = _model(self._graph), self._graph, self._graph.inputs, self._table.target
+        if not isinstance(round_to, int):
+            round_to = self.cost.step = best_step(*what)
+        anchored(self.cost, *what, round_to=round_to)
 
     def _find(self, choice: LatencyChoice, segments: Any) -> LatencyTable:
         kept = None if self._directory is None else self._directory.path / TABLE_NAME
@@ -282,6 +304,7 @@ class _Latency:
                 anchors=self.cost.anchors,
                 correction=self.cost.factor,
                 rounds=self.rounds,
+                step=self.cost.step,
                 table=sha256(table),
             )
             write_stored(bias, now.model_dump(mode="json"))

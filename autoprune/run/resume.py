@@ -65,7 +65,7 @@ def proceed(
         _check_images(config, subject)
         parts = replace(_parts(parts, config), init_policy=recorded(directory.path, settings))
         budget = Budget.parse(settings.budget)
-        device = Device(LatencyChoice(), budget, directory, parts.stage)
+        device = Device(LatencyChoice(), budget, directory, parts.stage, settings.round_to)
         told = parts.stage, parts.step
         problem = pose(subject, budget, settings, parts.criterion, *told, costs_of=device.costs)
         device.resume()

@@ -48,7 +48,7 @@ def start(
     """
     with interruptible(), _directory(run_dir) as directory:
         subject = subject_of()
-        device = Device(latency or LatencyChoice(), budget, directory, parts.stage)
+        device = Device(latency or LatencyChoice(), budget, directory, parts.stage, settings.round_to)
         told = parts.stage, parts.step
         problem = pose(subject, budget, settings, parts.criterion, *told, costs_of=device.costs)
         parts = with_allowance(parts, problem, settings.max_drop)

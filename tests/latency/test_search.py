@@ -123,8 +123,13 @@ def test_an_infeasible_combination_names_what_binds(table: LatencyTable) -> None
         search("latency=100%,size=10%", latency_table=table, lower=0.5)
 
 
-def test_widths_are_rounded_to_what_the_table_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(device, "anchored", lambda *args, **rest: [])
+@pytest.mark.parametrize("step", [1, 8])
+def test_widths_are_rounded_to_what_the_device_shows(
+    step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(device, "anchored", lambda *args, round_to, **rest: asked.append(round_to))
+    monkeypatch.setattr(device, "best_step", lambda *args: step)
     timing(monkeypatch, [(2.0, 1.0)])
     requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=40)
     blocks = [
@@ -134,10 +139,12 @@ def test_widths_are_rounded_to_what_the_table_shows(monkeypatch: pytest.MonkeyPa
     table = LatencyTable.of(requests.target, blocks)
     result = search("latency=90%", latency_table=table, round_to="auto", run_dir=tmp_path / "run")
     sizes = {group.name: group.size for group in autoprune.trace(network(), EXAMPLE).prunable}
+    multiple = {name: 8 if step == 8 and size >= 16 else 4 for name, size in sizes.items()}
     rounded = {name: width for name, width in result.plan.widths.items() if sizes[name] >= 8}
-    assert rounded and all(w % 4 == 0 or w == sizes[name] for name, w in rounded.items())
+    assert rounded and all(w % multiple[name] == 0 or w == sizes[name] for name, w in rounded.items())
+    assert asked == [step]
     again = autoprune.resume(tmp_path / "run", model=network(), data=data())
-    assert again.plan.widths == result.plan.widths
+    assert again.plan.widths == result.plan.widths and asked == [step]
 
 
 def test_rounding_by_the_table_needs_one() -> None:
