@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--agents", nargs="+", default=[*ONE_SHOT, *SEARCHES])
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results/compare"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/cells/compare"))
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results/latency"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/cells/latency"))
     parser.add_argument("--no-publish", action="store_true", help="print the table only")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

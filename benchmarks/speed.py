@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results/speed"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/cells/speed"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING)

@@ -289,7 +289,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=150, help="evaluations that a policy is learned with")
     parser.add_argument("--evaluations", type=int, default=200, help="of the search from scratch")
-    parser.add_argument("--folder", type=Path, default=Path("benchmarks/results/transfer"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/cells/transfer"))
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/transfer"), help="for policies")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
