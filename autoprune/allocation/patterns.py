@@ -71,5 +71,9 @@ def _hint(pattern: str, names: Sequence[str]) -> str:
         return "; no group can be pruned"
     text = pattern.replace("*", "").replace("?", "")
     near = max(names, key=lambda name: SequenceMatcher(None, text, name[: len(text) + 1]).ratio())
-    listed = ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)
-    return f"; did you mean '{near}'? (known: {listed})"
+    return f"; did you mean '{near}'? (known: {listed(names)})"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names there are."""
+    return ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)

@@ -64,11 +64,15 @@ class Folding(Watch):
 
     def __exit__(self, kind: Any, value: Any, at: Any) -> None:
         super().__exit__(kind, value, at)  # type: ignore[no-untyped-call]
-        if kind is None and self._open:
+        if kind is None and (missing := self._missing()):
             raise ModelError(
-                "the pruned network must run the same operations as the dense one, but some layers are not "
-                "followed by their batch norm any more; check its forward for conditions on widths"
+                f"the pruned network must run the same operations as the dense one, but {missing} any more; "
+                "check its forward for conditions on widths"
             )
+
+    def _missing(self) -> str:
+        """What did not come in this pass, in words."""
+        return "some layers are not followed by their batch norm" if self._open else ""
 
     def _fold(self, call: LayerCall, norm: Norm) -> tuple[Tensor, Tensor]:
         scale, shift = norm.affine(self._tensors)

@@ -17,7 +17,7 @@ from autoprune.calibration.patches import Places, outputs_at
 from autoprune.calibration.reconstruct import by_group
 from autoprune.calibration.targets import Targets, norms_of, record_targets
 from autoprune.data import Batch
-from autoprune.errors import ArgumentError, ModelError
+from autoprune.errors import ArgumentError
 from autoprune.graph import Layer, PruneGraph
 from autoprune.graph.export import evaluating, unwrap
 from autoprune.graph.types import Indices
@@ -120,11 +120,6 @@ class Refit:
         watch = _Refitting(pruned, self._layers, self._targets, self._places, slices, *self._settings)
         with evaluating(pruned), torch.no_grad(), watch:
             forward(pruned, self._whole.inputs)
-        if watch.waiting:
-            raise ModelError(
-                "the pruned network must run the same operations as the dense one, but some residual "
-                "branches are not added to anything any more; check its forward for conditions on widths"
-            )
         return Folding(pruned, self._layers, self._norms, watch.made)
 
     def _restore_variances(self, pruned: nn.Module, slices: Slices) -> None:
@@ -201,7 +196,7 @@ class _Refitting(Folding):
         self._ridge, self._relu_steps = ridge, relu_steps
         self._changed = False
         self._pending = Tracked()
-        self.waiting = 0
+        self._waiting = 0
         self._fed = {norm.mean for norm in self._norms.values()}
 
     def on_layer(self, call: LayerCall) -> Tensor:
@@ -213,7 +208,7 @@ class _Refitting(Folding):
         if target.chain.joins:
             output = call.blank()
             self._pending[output] = _Pending(call)
-            self.waiting += 1
+            self._waiting += 1
             return output
         self._fit(call, target, None)
         return super().on_layer(call)
@@ -237,12 +232,15 @@ class _Refitting(Folding):
                     self._join(waiting, own, other)
         return function(*args, **kwargs)
 
+    def _missing(self) -> str:
+        return "some residual branches are not added to anything" if self._waiting else super()._missing()
+
     def _join(self, waiting: _Pending, own: Tensor, other: Tensor) -> None:
         self._fit(waiting.call, self._targets[waiting.call.layer.weight], other)
         value = super().on_layer(waiting.call)
         final = value if waiting.norm is None else super().on_norm(waiting.norm.at(value))
         own.set_(final)  # type: ignore[call-overload]
-        self.waiting -= 1
+        self._waiting -= 1
 
     def _fit(self, call: LayerCall, target: Targets, other: Tensor | None) -> None:
         name = call.layer.weight

@@ -41,7 +41,8 @@ def milliseconds(
         inputs = pytree.tree_map(lambda x: x.to(device) if isinstance(x, Tensor) else x, given)
         target = target_of(inputs, networks[0], "eager")
         once = sum(time_networks(networks, inputs, target, rounds=1, warmup=1))
-        rounds = min(max(round(1000 * SECONDS / max(once, 1e-6)), ROUNDS[0]), ROUNDS[1])
+        passes = 1000 * SECONDS / max(once, 1e-6)
+        rounds = min(max(round(passes / 2), ROUNDS[0]), ROUNDS[1])  # every timed pass follows another one
         return tuple(time_networks(networks, inputs, target, rounds=rounds, warmup=1))
     except AutopruneError:
         return None

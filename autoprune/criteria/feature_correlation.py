@@ -10,8 +10,7 @@ from autoprune.calibration.moments import Moment
 from autoprune.calibration.reconstruct import columns_of
 from autoprune.criteria.criterion import Context, Criterion
 from autoprune.criteria.filter_correlation import PART
-from autoprune.criteria.gathered import norms_without
-from autoprune.errors import ArgumentError
+from autoprune.criteria.gathered import calibration_of, norms_without
 from autoprune.graph import Axis, Layer
 
 FLAT = 1e-6
@@ -38,13 +37,8 @@ class FeatureCorrelation(Criterion):
         Raises:
             ArgumentError: There is no calibration.
         """
-        if context.calibration is None:
-            raise ArgumentError(
-                f"criterion '{self.name}' needs calibration, got None; "
-                "pass calibration=autoprune.calibrate(graph, model, batches)"
-            )
         layers = {layer.weight: layer for layer in context.graph.layers}
-        moments, result = context.calibration.moments, {}
+        moments, result = calibration_of(context, self.name).moments, {}
         for group in context.graph.prunable:
             found = [
                 _distinctness(moments[axis.parameter], layers[axis.parameter], axis)

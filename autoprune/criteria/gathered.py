@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from autoprune.criteria.criterion import Context
 from autoprune.criteria.l2 import L2
 from autoprune.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from autoprune.calibration import Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -18,12 +22,26 @@ def gathered(context: Context, criterion: str, statistic: str) -> Mapping[str, T
     Raises:
         ArgumentError: There is no calibration, or it was made without the statistic.
     """
+    return calibration_of(context, criterion, f", statistics=['{statistic}']").statistic(statistic)
+
+
+def calibration_of(context: Context, criterion: str, settings: str = "") -> "Calibration":
+    """The calibration.
+
+    Args:
+        context: Holds it.
+        criterion: Who needs it.
+        settings: Further arguments with which it is to be made.
+
+    Raises:
+        ArgumentError: There is none.
+    """
     if context.calibration is None:
         raise ArgumentError(
             f"criterion '{criterion}' needs calibration, got None; "
-            f"pass calibration=autoprune.calibrate(graph, model, batches, statistics=['{statistic}'])"
+            f"pass calibration=autoprune.calibrate(graph, model, batches{settings})"
         )
-    return context.calibration.statistic(statistic)
+    return context.calibration
 
 
 def of_groups(context: Context, criterion: str, statistic: str) -> dict[str, Tensor]:

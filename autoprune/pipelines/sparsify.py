@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from autoprune.allocation.patterns import as_patterns
+from autoprune.allocation.patterns import as_patterns, listed
 from autoprune.criteria import Criterion, make_criterion
 from autoprune.criteria.make import text_of
 from autoprune.errors import ArgumentError, ModelError
@@ -19,9 +19,6 @@ from autoprune.masks.targets import did_you_mean
 from autoprune.pipelines.work import Work
 
 Scope = Literal["global", "layer"]
-
-_LISTED = 20
-"""How many names a message lists."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +155,8 @@ def _check_patterns(patterns: Sequence[str], argument: str, work: Work) -> None:
             known = [layer.weight for layer in work.graph.layers]
             hint = did_you_mean(pattern, names)
             raise ArgumentError(
-                f"{argument}: no tensor matches '{pattern}'{hint}; weights that can be pruned: "
-                + ", ".join(known[:_LISTED])
-                + ", ..." * (len(known) > _LISTED)
+                f"{argument}: no tensor matches '{pattern}'{hint}; "
+                f"weights that can be pruned: {listed(known)}"
             )
 
 

@@ -5,9 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from autoprune.errors import RunError
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from autoprune.run.outcome import MeasuredRecord
@@ -107,15 +105,12 @@ def read_comparison(run_dir: Path, found: "MeasuredRecord") -> Comparison | None
     Raises:
         RunError: The file is damaged.
     """
-    from autoprune.run.stored import read_stored
+    from autoprune.run.stored import read_stored, validated
 
     path = run_dir / NAME
     if not path.exists():
         return None
-    try:
-        comparison = Comparison.model_validate(read_stored(path))
-    except ValidationError as error:
-        raise RunError(f"'{path}' cannot be used by this version of autoprune: {error}") from error
+    comparison = validated(Comparison, path, read_stored(path))
     same = any(
         row.name == "found" and row.score == found.score and row.costs == found.costs
         for row in comparison.rows

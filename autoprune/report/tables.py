@@ -7,6 +7,7 @@ from autoprune.report.words import (
     NAMES,
     accuracies_on_test,
     accuracy_error,
+    epochs,
     joined,
     label,
     number,
@@ -80,7 +81,7 @@ def tested(run: Run) -> Table | None:
         return None
     tuned = any(row.after is not None for row in comparison.rows)
     names = list(run.dense.costs)
-    after = (f"after {comparison.epochs} {_epochs(comparison.epochs)}",) if tuned else ()
+    after = (f"after {epochs(comparison.epochs)}",) if tuned else ()
     accuracy = ("test accuracy", *after) if labeled else ()
     heads = ("network", *map(label, names), *(("measured ms",) if timed else ()), *accuracy)
     texts = [
@@ -213,10 +214,6 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def _cost(value: float, dense: float) -> str:
     return f"{number(value)} ({percent(value / dense)})" if dense else number(value)
-
-
-def _epochs(count: int) -> str:
-    return "epoch" if count == 1 else "epochs"
 
 
 def _threads(count: int) -> str:

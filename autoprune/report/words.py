@@ -67,6 +67,11 @@ def span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def epochs(count: int) -> str:
+    """So many epochs."""
+    return f"{count} {'epoch' if count == 1 else 'epochs'}"
+
+
 def joined(parts: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
@@ -138,8 +143,8 @@ def _on_test(run: "Run") -> str:
 
 def _tuned(run: "Run") -> str:
     assert run.comparison is not None
-    epochs = run.comparison.epochs
-    return f", both after {epochs} {'epoch' if epochs == 1 else 'epochs'} of fine-tuning" if epochs else ""
+    count = run.comparison.epochs
+    return f", both after {epochs(count)} of fine-tuning" if count else ""
 
 
 def rivals(run: "Run") -> str:

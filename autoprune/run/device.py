@@ -1,6 +1,5 @@
 """Costs that a device feels, for one search: which are counted, and whether the measured latency holds."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat
 from torch import nn
 
 from autoprune.budget import Budget, Cost
@@ -33,7 +32,7 @@ from autoprune.latency import (
 from autoprune.latency.network import time_networks
 from autoprune.latency.profile import measure, requests_of, target_of
 from autoprune.run.spare import first_good, keep_spare
-from autoprune.run.stored import read_stored, write_stored
+from autoprune.run.stored import read_stored, validated, write_stored
 
 if TYPE_CHECKING:
     from autoprune.agents import Episode
@@ -175,8 +174,10 @@ class Device:
             return best, None
         best = _best(problem, recorder) or best
         timed = self._latency.time(problem, best)
+        held: tuple[Episode, Timed, Callable[[], None]] | None = None
         while timed is not None and not _safe(timed) and self._latency.rounds < ROUNDS:
             undo = self._latency.correct(problem, timed)
+            held = (best, timed, undo) if timed.holds else held
             before = len(recorder.history)
             go_on(ceil(episodes / 4))
             following = _best(problem, recorder)
@@ -185,6 +186,9 @@ class Device:
                 break
             best = following
             timed = self._latency.time(problem, best)
+        if timed is not None and not timed.holds and held is not None:  # what came later is no better
+            best, timed, undo = held
+            undo()
         if timed is not None and not timed.holds:
             logger.warning("the measured latency breaks the budget: %s", timed)
         return best, timed
@@ -318,11 +322,7 @@ def _safe(timed: Timed) -> bool:
 
 
 def _bias(path: Path) -> Bias:
-    body = read_stored(path)
-    try:
-        return Bias.model_validate_json(json.dumps(body))
-    except ValidationError as error:
-        raise RunError(f"'{path}' cannot be used by this version of autoprune: {error}") from error
+    return validated(Bias, path, read_stored(path))
 
 
 def _traced(graph: PruneGraph) -> Traced:

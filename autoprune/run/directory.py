@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from autoprune.errors import RunError
 from autoprune.files import sweep
@@ -16,7 +16,7 @@ from autoprune.run.inputs import read_inputs, write_inputs
 from autoprune.run.lock import LOCK_NAME, locked
 from autoprune.run.outcome import Outcome
 from autoprune.run.spare import first_good, keep_spare, mend
-from autoprune.run.stored import read_stored, write_stored, written_to
+from autoprune.run.stored import read_stored, validated, write_stored, written_to
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -72,7 +72,7 @@ class RunDirectory:
         Raises:
             RunError: Both are missing or damaged, or the file is of another version.
         """
-        return _validated(RunConfig, self.config_path, first_good(self.config_path, read_stored))
+        return validated(RunConfig, self.config_path, first_good(self.config_path, read_stored))
 
     def write_inputs(self, inputs: Any) -> None:
         """Record the example inputs.
@@ -118,7 +118,7 @@ class RunDirectory:
         Raises:
             RunError: The file is missing, damaged, or of another version.
         """
-        return _validated(Outcome, self.outcome_path, read_stored(self.outcome_path))
+        return validated(Outcome, self.outcome_path, read_stored(self.outcome_path))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint.
@@ -137,18 +137,6 @@ class RunDirectory:
             hint = "nothing was searched yet; make room or give access, then start again"
         with written_to(self.path, hint):
             yield
-
-
-def _validated(kind: type[Record], path: Path, body: dict[str, Any]) -> Record:
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        raise RunError(f"'{path}' cannot be used by this version of autoprune: {_first(error)}") from error
-
-
-def _first(error: ValidationError) -> str:
-    problem: Any = error.errors()[0]
-    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
 
 
 @contextmanager

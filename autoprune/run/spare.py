@@ -42,7 +42,8 @@ def first_good(path: Path, read: Callable[[Path], T]) -> T:
     try:
         return read(path)
     except RunError as error:
-        if (spare := spare_of(path)) and _is_good(spare, read):
+        spare = spare_of(path)
+        if _is_good(spare, read):
             logger.warning("%s; its copy '%s' is used", error, spare)
             return read(spare)
         raise

@@ -5,10 +5,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from autoprune.errors import RunError
 from autoprune.files import write_text
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 def write_stored(path: Path, body: dict[str, Any]) -> None:
@@ -38,6 +42,22 @@ def read_stored(path: Path) -> dict[str, Any]:
     if not isinstance(body, dict) or _checksum(body) != checksum:
         raise RunError(f"'{path}' is damaged or was edited: its checksum does not match")
     return body
+
+
+def validated(kind: type[Record], path: Path, body: dict[str, Any]) -> Record:
+    """What was read from `path`, as the record that it must be.
+
+    Raises:
+        RunError: It is one of another version.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(body))  # in JSON a tuple is a list
+    except ValidationError as error:
+        problem: Any = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise RunError(
+            f"'{path}' cannot be used by this version of autoprune: {where}: {problem['msg']}"
+        ) from error
 
 
 @contextmanager

@@ -91,6 +91,17 @@ def test_a_latency_at_the_edge_is_not_enough(table: LatencyTable, monkeypatch: p
     assert result.timed is not None and result.timed.rounds == 1 and len(seen) == 2
 
 
+def test_what_held_at_the_edge_is_kept_where_nothing_better_comes(
+    table: LatencyTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    timing(monkeypatch, [(2.0, 1.79), (2.0, 1.81)])
+    result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run")
+    assert result.timed.holds and (result.timed.found_ms, result.timed.factor) == (1.79, 1.0)
+    assert (
+        len(result.history) > QUICK["episodes"] and result.found.costs["latency"] <= result.limits["latency"]
+    )
+
+
 def test_agents_of_one_episode_go_on_too(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
     timing(monkeypatch, [(2.0, 1.85), (2.0, 1.7)])
     result = search("latency=90%", latency_table=table, agent="uniform")
