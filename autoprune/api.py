@@ -107,7 +107,7 @@ def search(
     seed: int = 0,
     device: str | None = None,
     callbacks: "Iterable[Callback]" = (),
-    round_to: int | Literal["auto"] = 1,
+    round_to: int | Literal["auto"] | None = None,
     lower: float = 0.1,
     floor_units: int = 1,
     include: Sequence[str] = (),
@@ -117,7 +117,7 @@ def search(
     inexact: bool = False,
     search_images: int = 512,
     calibration_images: int = 2000,
-    fit_images: int = 256,
+    fit_images: int = 128,
     storage: "str | BaseStorage | None" = None,
     study_name: str | None = None,
     baselines: Sequence[str] = ("uniform", "greedy"),
@@ -160,7 +160,9 @@ def search(
         device: Where the search runs, for example "cuda"; None stays where the model is.
         callbacks: Listeners, see `autoprune.Callback`.
         round_to: Widths are multiples of this (8 suits most GPUs). "auto" asks the device: the latency
-            table, group by group, and whole networks, timed with widths that are multiples of 1, 8 and 16.
+            table, group by group, and whole networks, timed with widths that are multiples of 1, 8 and 16;
+            multiples that leave no network within the budget are halved. None is "auto" where the budget
+            limits the latency, and 1 elsewhere.
         lower: Smallest share of its units that a group keeps.
         floor_units: Smallest number of units that a group keeps, beside `lower`.
         include: Names or patterns (`fnmatch`) of the only groups that may be pruned; empty means all.
@@ -218,7 +220,7 @@ def search(
     from autoprune.allocation.patterns import as_patterns
     from autoprune.run.checks import check_data, parsed_budget
     from autoprune.run.config import make_settings
-    from autoprune.run.device import LatencyChoice
+    from autoprune.run.device import LatencyChoice, rounding
     from autoprune.run.max_drop import check_max_drop
     from autoprune.run.parts import Parts, Sources, checked_parts, name_of
     from autoprune.run.problem import take_subject
@@ -240,7 +242,7 @@ def search(
         max_drop=max_drop,
         seed=seed,
         device=None if device is None else str(device),
-        round_to=round_to,
+        round_to=rounding(round_to, bounds),
         lower=lower,
         floor_units=floor_units,
         include=as_patterns(include, "include"),
@@ -428,7 +430,7 @@ def sensitivity(
     reconstruct: bool = True,
     search_images: int = 512,
     calibration_images: int = 2000,
-    fit_images: int = 256,
+    fit_images: int = 128,
     groups: Sequence[str] | None = None,
     seed: int = 0,
     device: str | None = None,

@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--search-images", type=int, default=1000)
-    parser.add_argument("--fit-images", type=int, default=256)
+    parser.add_argument("--fit-images", type=int, default=128)
     parser.add_argument("--calibration-images", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -36,7 +36,7 @@ from benchmarks.options import KINDS, options
 from benchmarks.results import Record, cell, machine, publish, spread, table
 
 CPU = torch.device("cpu")
-SEARCH, FIT, CALIBRATION = 512, 256, 2000
+SEARCH, FIT, CALIBRATION = 512, 128, 2000
 """Images, the defaults of `autoprune.search`."""
 
 

@@ -21,7 +21,7 @@ class Imitation:
 
     def __init__(self, actor: nn.Module) -> None:
         self._actor = actor
-        self.optimizer = torch.optim.Adam(actor.parameters(), lr=_RATE)
+        self.optimizer = torch.optim.Adam(actor.parameters(), lr=_RATE, fused=True)
 
     def __call__(self, observations: NDArray[np.float32], actions: NDArray[np.float32], steps: int) -> None:
         """Minimize the squared difference between the actor's and the given actions.

@@ -53,13 +53,14 @@ def search(
     seed: Seed = 0,
     device: Device = None,
     round_to: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--round-to",
             metavar="N|auto",
-            help="Round widths down to multiples of N (8 suits GPUs), or to what the latency table shows.",
+            help="Round widths down to multiples of N (8 suits GPUs), or to what the device likes: auto, the "
+            "default where the budget limits the latency. Elsewhere it is 1.",
         ),
-    ] = "1",
+    ] = None,
     lower: Annotated[
         float,
         typer.Option("--lower", metavar="RATIO", help="Smallest share of its units that a group keeps."),
@@ -103,7 +104,7 @@ def search(
     ] = False,
     search_images: SearchImages = 512,
     calibration_images: CalibrationImages = 2000,
-    fit_images: FitImages = 256,
+    fit_images: FitImages = 128,
     racing: Racing = False,
     precision: Precision = "float32",
     storage: Annotated[
@@ -225,5 +226,7 @@ def search(
     show(shown)
 
 
-def _multiple(text: str) -> int | str:
+def _multiple(text: str | None) -> int | str | None:
+    if text is None:
+        return None
     return int(text) if text.lstrip("-").isdigit() else text

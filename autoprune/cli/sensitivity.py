@@ -60,7 +60,7 @@ def sensitivity(
     ] = None,
     search_images: SearchImages = 512,
     calibration_images: CalibrationImages = 2000,
-    fit_images: FitImages = 256,
+    fit_images: FitImages = 128,
     seed: Seed = 0,
     device: Device = None,
     input_shape: Shapes = None,

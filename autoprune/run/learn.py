@@ -60,7 +60,7 @@ def learn_policy(
     lower: float = 0.1,
     search_images: int = 512,
     calibration_images: int = 2000,
-    fit_images: int = 256,
+    fit_images: int = 128,
     on_episode: "Callable[[Episode], None] | None" = None,
 ) -> "Policy":
     """Learn one policy on several networks and budgets at once, so that it generalizes by construction.

@@ -19,7 +19,7 @@ from autoprune.calibration import Calibration, calibrate, sensitivity_curves
 from autoprune.candidate import CandidateEvaluator
 from autoprune.criteria import rank, statistics_of
 from autoprune.data import FirstImages, Splits
-from autoprune.errors import ArgumentError, DataError
+from autoprune.errors import ArgumentError, BudgetError, DataError
 from autoprune.graph import PruneGraph, trace
 from autoprune.graph.export import unwrap
 from autoprune.latency import LatencyCost, channel_multiples
@@ -215,18 +215,26 @@ def _check_feasible(graph: PruneGraph, bound: BoundBudget, settings: Settings) -
 def _task(
     graph: PruneGraph, bound: BoundBudget, curves: dict[str, NDArray[np.float64]], settings: Settings
 ) -> Task:
-    return Task(
-        graph,
-        bound,
-        curves,
-        lower=settings.lower,
-        round_to=_multiples(graph, bound, settings.round_to),
-        floor_units=settings.floor_units,
-    )
+    multiples = _multiples(graph, bound, settings.round_to)
+    while True:
+        try:
+            return Task(
+                graph,
+                bound,
+                curves,
+                lower=settings.lower,
+                round_to=multiples,
+                floor_units=settings.floor_units,
+            )
+        except BudgetError:
+            if isinstance(multiples, int):
+                raise
+            halved = {name: max(1, multiple // 2) for name, multiple in multiples.items()}
+            multiples = 1 if multiples == halved else halved
 
 
 def _multiples(graph: PruneGraph, bound: BoundBudget, round_to: int | str) -> int | dict[str, int]:
-    """What widths are multiples of; "auto" asks the latency table.
+    """What widths are multiples of; "auto" asks the latency table, and is for the budget to correct.
 
     Raises:
         ArgumentError: "auto" without a latency to look at.

@@ -21,6 +21,7 @@ EXAMPLE = torch.zeros(8, 1, 8, 8)
 def table(monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
     """Times that are the work of a layer, and whole networks that teach nothing else."""
     monkeypatch.setattr(device, "anchored", lambda *args, **rest: [])
+    monkeypatch.setattr(device, "best_step", lambda *args: 1)
     requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=4)
     layers = [(w.template, {at: 1e-5 * w.template.work(at) for at in w.points}) for w in requests.layers]
     return LatencyTable.of(requests.target, layers)
@@ -134,28 +135,60 @@ def test_an_infeasible_combination_names_what_binds(table: LatencyTable) -> None
         search("latency=100%,size=10%", latency_table=table, lower=0.5)
 
 
-@pytest.mark.parametrize("step", [1, 8])
-def test_widths_are_rounded_to_what_the_device_shows(
-    step: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def liked(times: int, monkeypatch: pytest.MonkeyPatch, step: int) -> tuple[LatencyTable, list[int]]:
+    """A table whose kernels take blocks of `times` channels; what anchors are asked for, of a step of whole
+    networks."""
     asked: list[int] = []
     monkeypatch.setattr(device, "anchored", lambda *args, round_to, **rest: asked.append(round_to))
     monkeypatch.setattr(device, "best_step", lambda *args: step)
     timing(monkeypatch, [(2.0, 1.0)])
     requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=40)
     blocks = [
-        (w.template, {at: 1e-5 * w.template.work(tuple(-(-v // 4) * 4 for v in at)) for at in w.points})
+        (w.template, {at: 1e-5 * w.template.work(tuple(-(-v // times) * times for v in at)) for at in w.points})
         for w in requests.layers
     ]
-    table = LatencyTable.of(requests.target, blocks)
-    result = search("latency=90%", latency_table=table, round_to="auto", run_dir=tmp_path / "run")
-    sizes = {group.name: group.size for group in autoprune.trace(network(), EXAMPLE).prunable}
+    return LatencyTable.of(requests.target, blocks), asked
+
+
+def sizes_of() -> dict[str, int]:
+    return {group.name: group.size for group in autoprune.trace(network(), EXAMPLE).prunable}
+
+
+@pytest.mark.parametrize(
+    ("step", "given"), [(1, {"round_to": "auto"}), (8, {"round_to": "auto"}), (8, {}), (8, {"round_to": None})]
+)
+def test_widths_are_rounded_to_what_the_device_shows(
+    step: int, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table, asked = liked(4, monkeypatch, step)
+    result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run", **given)
+    sizes = sizes_of()
     multiple = {name: 8 if step == 8 and size >= 16 else 4 for name, size in sizes.items()}
     rounded = {name: width for name, width in result.plan.widths.items() if sizes[name] >= 8}
     assert rounded and all(w % multiple[name] == 0 or w == sizes[name] for name, w in rounded.items())
     assert asked == [step]
     again = autoprune.resume(tmp_path / "run", model=network(), data=data())
     assert again.plan.widths == result.plan.widths and asked == [step]
+
+
+def test_multiples_give_way_to_a_tight_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, _ = liked(4, monkeypatch, 1)
+    sizes = sizes_of()
+    widest = sizes | search("latency=90%", latency_table=table).plan.widths
+    large = [name for name, size in sizes.items() if size >= 8]
+    assert large and all(widest[name] % 4 == 0 for name in large)
+    tight = search("latency=90%,params=20%", latency_table=table)
+    assert tight.found.costs["params"] <= tight.limits["params"]
+    assert any((sizes | tight.plan.widths)[name] % 4 for name in large)
+    with pytest.raises(BudgetError, match="round_to=1"):
+        search("latency=90%,params=1%", latency_table=table)
+
+
+def test_a_number_and_other_budgets_keep_their_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, asked = liked(4, monkeypatch, 1)
+    search("macs=50%", latency_table=table)
+    search("latency=90%", latency_table=table, round_to=2)
+    assert asked == [1, 2]
 
 
 def test_rounding_by_the_table_needs_one() -> None:
