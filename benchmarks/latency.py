@@ -155,7 +155,9 @@ def render(args: argparse.Namespace, found: dict[str, Record]) -> str:
     command = f"{place}python -m benchmarks.latency --model {args.model}"
     return (
         f"`{name}` at {args.input_shape}, {args.candidates} random candidates, predicted from a table of "
-        f"layers and measured as a whole, as shares of the dense time:\n\n{table(head, rows)}\n\n"
+        "layers and measured as a whole, as shares of the dense time. Widths are multiples of `round_to`; "
+        "a search under a latency budget takes `auto`, which is left out where the device likes all widths "
+        f"alike:\n\n{table(head, rows)}\n\n"
         f"    {command}\n\n{machine()}"
     )
 
