@@ -299,8 +299,9 @@ def sweep(
             with the best candidate of the one before, lowered to its own budget by the wall.
         agent: Name of the agent, as for `search`.
         agent_settings: Further arguments of the agent.
-        run_dir: New folder: one run per budget, each with its plan, and `sweep.csv`, which is written anew
-            behind every search. None writes nothing.
+        run_dir: Folder: one run per budget, each with its plan, and `sweep.csv`, which is written anew behind
+            every search. A sweep that was stopped there goes on where it was if it is called again in the same
+            way; more budgets may follow. None writes nothing.
         **settings: All other arguments of `search`.
 
     Returns:
@@ -308,7 +309,8 @@ def sweep(
         and the sweep, with the points so far.
 
     Raises:
-        ArgumentError: Fewer than two budgets, one twice, or a `run_dir` that is not empty; and as `search`.
+        ArgumentError: Fewer than two budgets, one twice, or a `run_dir` with something else in it, or with a
+            sweep of other settings; and as `search`.
         BudgetError: As `search`.
         DataError: As `search`.
         ModelError: As `search`.
@@ -320,7 +322,13 @@ def sweep(
     from autoprune.run.sweep import sweep_budgets
 
     one = partial(search, model, example_inputs, data, **settings)
-    return sweep_budgets(one, budgets, run_dir, agent, dict(agent_settings or {}))
+    around = {name: settings[name] for name in ("callbacks", "storage") if name in settings}
+    parts = {name: settings[name] for name in ("criterion", "reward") if name in settings}
+    own = {name: part for name, part in parts.items() if not isinstance(part, str)}
+    given: dict[str, Any] = {"model": model, "example_inputs": example_inputs, "data": data} | around | own
+    again = partial(resume, **given)
+    deciding = {k: v for k, v in settings.items() if k not in (*around, "model_source", "data_source")}
+    return sweep_budgets(one, again, budgets, run_dir, agent, dict(agent_settings or {}), deciding)
 
 
 def resume(

@@ -12,7 +12,10 @@ from autoprune.display import Shown
 from autoprune.errors import ArgumentError
 from autoprune.files import StrPath, replaced_file, write_text
 from autoprune.run.checks import parsed_budget
+from autoprune.run.directory import RunDirectory
+from autoprune.run.parts import name_of
 from autoprune.run.result import SearchResult, format_table
+from autoprune.run.stored import read_stored, write_stored
 
 if TYPE_CHECKING:
     from autoprune.plan import Plan
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg", ".pdf")
 CSV_NAME = "sweep.csv"
+RECORD_NAME = "sweep.json"
+"""What was asked for, so that the same sweep can go on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,24 +129,31 @@ class Sweep(Shown):
 
 def sweep_budgets(
     search: Callable[..., SearchResult],
+    resume: Callable[..., SearchResult],
     budgets: Sequence[str],
     run_dir: StrPath | None,
     agent: str,
+    agent_settings: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Sweep:
     """Run the searches; `autoprune.sweep` documents arguments and errors.
 
     Args:
         search: Runs one search, given `budget`, `run_dir`, `agent` and `agent_settings`.
+        resume: Continues one, given its folder and `agent`.
         budgets: Of the points.
-        run_dir: New folder for one run per point and the table; None writes nothing.
+        run_dir: Folder for one run per point and the table, new or of the same sweep; None writes nothing.
         agent: Name of the agent.
-        settings: Its settings.
+        agent_settings: Its settings.
+        settings: All others that decide what comes out.
     """
     parsed = [parsed_budget(budget) for budget in budgets]
     if len(parsed) < 2 or len(set(parsed)) < len(parsed):
         raise ArgumentError(f"budgets must be at least two different ones, got {', '.join(map(str, parsed))}")
-    folder = None if run_dir is None else _new_folder(Path(run_dir))
+    folder = None if run_dir is None else Path(run_dir)
+    if folder is not None:
+        asked = {"agent": agent, "agent_settings": agent_settings, **settings}
+        _record(folder, [str(budget) for budget in parsed], {k: _plain(v) for k, v in asked.items()})
     shared = [name for name in parsed[0].names if all(name in budget.names for budget in parsed)]
     points: list[SweepPoint] = []
     result: SearchResult | None = None
@@ -149,7 +161,10 @@ def sweep_budgets(
         name = f"{number:02}-{re.sub(r'[^A-Za-z0-9.]+', '-', str(budget)).strip('-')}"
         place = None if folder is None else folder / name
         chosen: Any = agent if result is None else _seeded(agent, result)
-        result = search(budget=budget, run_dir=place, agent=chosen, agent_settings=settings)
+        if place is not None and RunDirectory(place).config_path.exists():
+            result = resume(place, agent=None if result is None else chosen)
+        else:
+            result = search(budget=budget, run_dir=place, agent=chosen, agent_settings=agent_settings)
         points.append(SweepPoint(str(budget), result.found, result.plan, place))
         sweep = Sweep(result.dense, tuple(points), shared[0] if shared else "macs")
         if folder is not None:
@@ -157,6 +172,41 @@ def sweep_budgets(
         if result.stopped:
             break
     return sweep
+
+
+def _record(folder: Path, budgets: list[str], asked: dict[str, Any]) -> None:
+    """Note what is asked for, or see that it is what an earlier sweep in the folder was asked for."""
+    path = folder / RECORD_NAME
+    if path.exists():
+        before = read_stored(path)
+        for name in sorted({*before["asked"], *asked}):
+            old, new = (repr(d[name]) if name in d else "its default" for d in (before["asked"], asked))
+            if old != new:
+                raise ArgumentError(
+                    f"run_dir '{folder}' holds a sweep with {name}={old}, got {new}; give the same to go on, "
+                    "or another folder"
+                )
+        known = before["budgets"]
+        if budgets[: len(known)] != known:
+            raise ArgumentError(
+                f"budgets must begin with those of the sweep in '{folder}' ({', '.join(known)}), "
+                f"got {', '.join(budgets)}; more may follow"
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise ArgumentError(f"run_dir must be new, empty or hold this sweep, got '{folder}'")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_stored(path, {"budgets": budgets, "asked": asked})
+
+
+def _plain(value: Any) -> Any:
+    """A setting as it is recorded: JSON, or the name of what is none."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value) if isinstance(value, Path) else name_of(value)
 
 
 def _seeded(agent: str, last: SearchResult) -> Callable[..., Any]:
@@ -167,12 +217,6 @@ def _seeded(agent: str, last: SearchResult) -> Callable[..., Any]:
         return SeededAgent(env, seed=seed, agent=agent, widths=last.best.widths, **settings)
 
     return seeded
-
-
-def _new_folder(path: Path) -> Path:
-    if path.exists() and any(path.iterdir()):
-        raise ArgumentError(f"run_dir must be new or empty for a sweep, got '{path}'")
-    return path
 
 
 def _figure(sweep: Sweep) -> Any:

@@ -87,8 +87,53 @@ def test_refuses(tmp_path: Path) -> None:
         with pytest.raises(ArgumentError, match="budgets must be at least two different ones, got macs=50%"):
             sweep(None, budgets)
     (tmp_path / "x").write_text("")
-    with pytest.raises(ArgumentError, match="run_dir must be new or empty for a sweep"):
+    with pytest.raises(ArgumentError, match="run_dir must be new, empty or hold this sweep"):
         sweep(tmp_path)
+
+
+class Killed(Exception):
+    """What a search does not catch."""
+
+
+class Log(autoprune.Callback):
+    """Notes which episodes were played, and fails when it has seen so many."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.seen: list[int] = []
+        self._limit = limit
+
+    def on_episode(self, episode: Any, best: Any) -> None:
+        self.seen.append(episode.number)
+        if len(self.seen) == self._limit:
+            raise Killed
+
+
+@pytest.mark.parametrize(("limit", "left"), [(1, [1, 2, 0, 1, 2, 0, 1, 2]), (5, [2, 0, 1, 2]), (9, [])])
+def test_a_broken_sweep_goes_on(limit: int, left: list[int], tmp_path: Path) -> None:
+    whole = sweep(tmp_path / "whole", agent="surrogate")
+    with pytest.raises(Killed):
+        sweep(tmp_path / "broken", agent="surrogate", callbacks=[Log(limit)])
+    log = Log()
+    again = sweep(tmp_path / "broken", agent="surrogate", callbacks=[log])
+    assert log.seen == left
+    assert [(p.budget, p.found.widths, p.found.costs) for p in again.points] == [
+        (p.budget, p.found.widths, p.found.costs) for p in whole.points
+    ]
+    assert [row["score"] for row in again.rows()] == [row["score"] for row in whole.rows()]
+
+
+def test_a_sweep_goes_on_with_more_budgets_and_nothing_else(tmp_path: Path) -> None:
+    first = sweep(tmp_path, BUDGETS[:2], agent="random")
+    log = Log()
+    more = sweep(tmp_path, agent="random", callbacks=[log])
+    assert log.seen == [0, 1, 2] and len(more.points) == 3
+    assert [p.found.widths for p in more.points[:2]] == [p.found.widths for p in first.points]
+    with pytest.raises(ArgumentError, match="holds a sweep with episodes=3, got 4; give the same to go on"):
+        sweep(tmp_path, agent="random", episodes=4)
+    with pytest.raises(ArgumentError, match="holds a sweep with seed=its default, got 3"):
+        sweep(tmp_path, agent="random", seed=3)
+    with pytest.raises(ArgumentError, match="budgets must begin with those of the sweep in"):
+        sweep(tmp_path, BUDGETS[1:], agent="random")
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
