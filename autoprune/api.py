@@ -300,8 +300,8 @@ def sweep(
         agent: Name of the agent, as for `search`.
         agent_settings: Further arguments of the agent.
         run_dir: Folder: one run per budget, each with its plan, and `sweep.csv`, which is written anew behind
-            every search. A sweep that was stopped there goes on where it was if it is called again in the same
-            way; more budgets may follow. None writes nothing.
+            every search. A sweep that was stopped there goes on where it was if it is called in the same way
+            again; more budgets may follow. None writes nothing.
         **settings: All other arguments of `search`.
 
     Returns:

@@ -17,6 +17,16 @@ class Shown:
         return f"<pre>{escape(str(self))}</pre>"
 
 
+def number(value: float) -> str:
+    """A cost: counts with separators, all else with three decimals."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3f}"
+
+
+def beside(value: float, dense: float) -> str:
+    """A cost with its share of the dense one."""
+    return f"{number(value)} ({100 * value / dense:.1f}%)" if dense else number(value)
+
+
 def columns(rows: Sequence[Sequence[str]]) -> str:
     """Rows of texts as lines, every column as wide as it must be."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -149,7 +149,8 @@ def main() -> None:
             f"{scatter(scores[:, at], scores[:, -1]):.4f}",
         ])  # fmt: skip
     head = [
-        "re-fit", "images", "positions", "pull", "ReLU steps", "seconds", "mean score", "rank correlation", "scatter",
+        "re-fit", "images", "positions", "pull", "ReLU steps", "seconds", "mean score", "rank correlation",
+        "scatter",
     ]  # fmt: skip
     text = (
         f"`{name}`, {args.draws} random candidates re-fitted in several ways and scored on "

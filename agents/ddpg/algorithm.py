@@ -44,7 +44,10 @@ class AMCDDPG(DDPG):
         self._settings = settings
         self._length = len(env.task.names)
         self.last_info: dict[str, Any] = {}
-        policy_kwargs: dict[str, Any] = {"net_arch": list(settings.hidden), "optimizer_kwargs": {"fused": True}}
+        policy_kwargs: dict[str, Any] = {
+            "net_arch": list(settings.hidden),
+            "optimizer_kwargs": {"fused": True},
+        }
         if reference is not None:
             policy_kwargs |= {"reference": reference, "reach": settings.reach}
         with local_torch(seed):

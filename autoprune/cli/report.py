@@ -9,6 +9,7 @@ from rich.text import Text
 from autoprune.budget.messages import show
 from autoprune.cli.as_json import as_json, of_search
 from autoprune.cli.compare import Row, compare, contenders
+from autoprune.display import beside
 from autoprune.errors import AutopruneError
 from autoprune.report.words import scored
 
@@ -106,17 +107,11 @@ def table(rows: Sequence[Row], epochs: int) -> Table:
     for head in heads:
         drawn.add_column(head, justify="right")
     for row in rows:
-        cells = [cost(value, rows[0].costs[name]) for name, value in row.costs.items()]
+        cells = [beside(value, rows[0].costs[name]) for name, value in row.costs.items()]
         cells += [*[f"{row.milliseconds or 0:.3g}"] * timed, scored(row.score)]
         cells += [percent(value) for value in (row.before, row.after)][: len(heads) - len(cells)]
         drawn.add_row(Text(row.name), *cells, style="bold" if row.name == "found" else "")
     return drawn
-
-
-def cost(value: float, dense: float) -> str:
-    """A cost with its share of the dense one."""
-    number = f"{value:,}" if float(value).is_integer() else f"{value:,.3f}"
-    return f"{number.removesuffix('.0')} ({100 * value / dense:.1f}%)" if dense else number
 
 
 def percent(value: float | None) -> str:

@@ -37,7 +37,12 @@ def sweep(
     ],
     run_dir: Annotated[
         Path,
-        typer.Option("--run-dir", "-o", metavar="FOLDER", help="A run per budget, sweep.csv; the same command goes on there."),
+        typer.Option(
+            "--run-dir",
+            "-o",
+            metavar="FOLDER",
+            help="A run per budget, sweep.csv; the same command goes on there.",
+        ),
     ],
     episodes: Episodes = 200,
     agent: Agent = "ddpg",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from autoprune.display import beside, number
 from autoprune.report.read import Run
 from autoprune.report.words import (
     NAMES,
@@ -10,7 +11,6 @@ from autoprune.report.words import (
     epochs,
     joined,
     label,
-    number,
     percent,
     score_label,
     scored,
@@ -58,7 +58,7 @@ def compared(run: Run) -> Table:
     texts = [
         (
             NAMES.get(row.name, row.name),
-            *(_cost(row.costs[name], run.dense.costs[name]) for name in costs),
+            *(beside(row.costs[name], run.dense.costs[name]) for name in costs),
             scored(row.score),
             *((percent(row.metrics["accuracy"]),) if labeled else ()),
             NOTES.get(row.name, ""),
@@ -87,7 +87,7 @@ def tested(run: Run) -> Table | None:
     texts = [
         (
             NAMES.get(row.name, row.name),
-            *(_cost(row.costs[name], run.dense.costs[name]) for name in names if name in row.costs),
+            *(beside(row.costs[name], run.dense.costs[name]) for name in names if name in row.costs),
             *((_time(row.milliseconds),) if timed else ()),
             *((_share(row.before),) if labeled else ()),
             *((_share(row.after),) if tuned else ()),
@@ -139,7 +139,7 @@ def candidates(run: Run) -> Table:
             str(c.number),
             scored(c.score),
             *((percent(c.accuracy or 0.0),) if labeled else ()),
-            *(_cost(c.costs[name], run.dense.costs[name]) for name in costs),
+            *(beside(c.costs[name], run.dense.costs[name]) for name in costs),
         )
         for c in ranked
     ]
@@ -210,10 +210,6 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("calibration images, SHA-256", config.data.calibration_sha256),
     ]
     return found
-
-
-def _cost(value: float, dense: float) -> str:
-    return f"{number(value)} ({percent(value / dense)})" if dense else number(value)
 
 
 def _threads(count: int) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from autoprune.display import beside
+
 if TYPE_CHECKING:
     from autoprune.report.read import Run
     from autoprune.run.outcome import MeasuredRecord
@@ -34,11 +36,6 @@ SCORES = {
 def label(cost: str) -> str:
     """A cost as it is shown."""
     return COSTS.get(cost, cost)
-
-
-def number(value: float) -> str:
-    """A cost: counts with separators, all else with three decimals."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3f}"
 
 
 def short(value: float) -> str:
@@ -183,7 +180,5 @@ def accuracy_error(accuracy: float, images: int) -> float:
 def costs_text(costs: Mapping[str, float], dense: Mapping[str, float], names: Sequence[str]) -> str:
     """Costs with their shares of the dense network, for hover texts."""
     return "<br>".join(
-        f"{label(name)}: {number(costs[name])} ({percent(costs[name] / dense[name])})"
-        for name in names
-        if dense.get(name)
+        f"{label(name)}: {beside(costs[name], dense[name])}" for name in names if dense.get(name)
     )

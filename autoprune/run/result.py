@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from autoprune.display import Shown
+from autoprune.display import Shown, beside, number
 from autoprune.errors import ArgumentError
 from autoprune.timings import Timings
 
@@ -118,7 +118,7 @@ class SearchResult(Shown):
         metrics = [m for m in ("accuracy", "loss") if all(m in r.evaluation.metrics for r in rows)]
         table = [["", *costs, "score", *metrics]]
         for row in rows:
-            cells = [_cost(row.costs[name], self.dense.costs[name]) for name in costs]
+            cells = [beside(row.costs[name], self.dense.costs[name]) for name in costs]
             values = [row.evaluation.score, *(row.evaluation.metrics[m] for m in metrics)]
             table.append([row.name, *cells, *(f"{value:.4f}" for value in values)])
         lines = [self._line(), *([] if self.timed is None else [str(self.timed)]), *self.remarks]
@@ -153,12 +153,3 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
         for row in rows
     ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
-
-
-def _cost(value: float, dense: float) -> str:
-    return f"{number(value)} ({100 * value / dense:.1f}%)" if dense else number(value)
-
-
-def number(value: float) -> str:
-    """A cost: counts with separators, all else with three decimals."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"

@@ -9,8 +9,9 @@ from torch import nn
 from autoprune.cli.compare import Contender, Row, accuracy_on_test, compare
 from autoprune.cli.demo_report import width_table
 from autoprune.cli.events import Events
-from autoprune.cli.report import SHAPING, cost, ending, percent, places, report, table
+from autoprune.cli.report import SHAPING, ending, percent, places, report, table
 from autoprune.data import DataSplits
+from autoprune.display import beside
 from autoprune.errors import ModelError
 
 
@@ -31,7 +32,7 @@ def text(renderable: object) -> str:
     ],
 )
 def test_a_cost_shows_its_share(value: float, dense: float, expected: str) -> None:
-    assert cost(value, dense) == expected
+    assert beside(value, dense) == expected
 
 
 def test_percent() -> None:

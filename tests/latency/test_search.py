@@ -144,7 +144,10 @@ def liked(times: int, monkeypatch: pytest.MonkeyPatch, step: int) -> tuple[Laten
     timing(monkeypatch, [(2.0, 1.0)])
     requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=40)
     blocks = [
-        (w.template, {at: 1e-5 * w.template.work(tuple(-(-v // times) * times for v in at)) for at in w.points})
+        (
+            w.template,
+            {at: 1e-5 * w.template.work(tuple(-(-v // times) * times for v in at)) for at in w.points},
+        )
         for w in requests.layers
     ]
     return LatencyTable.of(requests.target, blocks), asked
@@ -155,7 +158,8 @@ def sizes_of() -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("step", "given"), [(1, {"round_to": "auto"}), (8, {"round_to": "auto"}), (8, {}), (8, {"round_to": None})]
+    ("step", "given"),
+    [(1, {"round_to": "auto"}), (8, {"round_to": "auto"}), (8, {}), (8, {"round_to": None})],
 )
 def test_widths_are_rounded_to_what_the_device_shows(
     step: int, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

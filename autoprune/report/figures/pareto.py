@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from autoprune.display import number
 from autoprune.report.figures.chart import Chart, View
 from autoprune.report.figures.learning import hover
 from autoprune.report.figures.style import COLORS, SYMBOLS, cut_note, layout, score_range
@@ -11,7 +12,6 @@ from autoprune.report.words import (
     NAMES,
     costs_text,
     label,
-    number,
     score_label,
     scored,
 )
