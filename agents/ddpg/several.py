@@ -56,7 +56,8 @@ class SeveralAgent:
     networks (`fit_importance`), and a new actor and critic are trained on the curves with these weights, in
     free episodes at all budgets. A network that nobody has seen then gets its weights from its features.
     The importance carries nearly all that moves to another network; what the actor adds to it is particular
-    to few networks, so that it is trained with noise on the features and stays near the reference.
+    to few networks, so that it is trained with noise on the features and stays near the reference. Where no
+    importance moves, as from one network alone, the policy is the reference.
 
     Args:
         courses: The networks; all environments have one observation set and equal bounds of the keep ratio.
@@ -122,7 +123,8 @@ class SeveralAgent:
         known = self._school.pupils
         self._importance = fit_importance([(p.task, p.vectors, p.rewards) for p in known])
         courses = [self._weighted(course) for course in self._courses]
-        self._used = self.settings
+        moves = bool(self._importance.any())
+        self._used = self.settings if moves else replace(self.settings, reach=0.0)
         self._school = _School(courses, self._used, self._seed, self._rng)
         for pupil, before in zip(self._school.pupils, known, strict=True):
             pupil.vectors, pupil.rewards = before.vectors, before.rewards

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 _STATIC = tuple(name for name in NAMES if name != "depth")
 FEATURES = (*_STATIC, "readers", "writers", "read_by_linear")
 
-_RIDGE = 0.3
+_RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _LARGEST = 2.0
 
 
@@ -32,21 +32,44 @@ def fit_importance(evaluated: Iterable[tuple[Task, Vector, Floats]]) -> NDArray[
     one ridge regression over all networks explains the logarithms of the weights, less their mean within the
     network, by the features of the groups, less their mean.
 
+    What holds in one network need not hold in another. So every network is left out in turn and its weights
+    are predicted from the others: the ridge is the one that does this best, and where none does better than
+    equal weights, or there is one network only, all groups weigh alike.
+
     Args:
         evaluated: For every network a task, its candidates (k, n) with k at least 1, and their rewards (k,).
 
     Returns:
-        Coefficients of `FEATURES`.
+        Coefficients of `FEATURES`; zeros where nothing moves from network to network.
     """
-    rows, wanted = [], []
+    xs, ys = [], []
     for task, vectors, rewards in evaluated:
         losses = losses_of(rewards)
         weights = fit_weights(task.errors(vectors) / losses[:, None], np.ones(len(losses)), ridge=0.03)
-        rows.append(_features(task))
-        wanted.append(np.log(weights) - np.log(weights).mean())
-    x, y = np.vstack(rows), np.concatenate(wanted)
-    solved = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ y)
-    return np.asarray(solved, np.float32)
+        xs.append(_features(task))
+        ys.append(np.log(weights) - np.log(weights).mean())
+    if len(xs) < 2:
+        return no_importance()
+    errors = [_left_out(xs, ys, ridge) for ridge in _RIDGES]
+    if min(errors) >= sum(float(y @ y) for y in ys):
+        return no_importance()
+    best = _RIDGES[int(np.argmin(errors))]
+    return _solved(np.vstack(xs), np.concatenate(ys), best).astype(np.float32)
+
+
+def _left_out(xs: list[Floats], ys: list[Floats], ridge: float) -> float:
+    """Squared error of the weights of every network, predicted from the others."""
+    error = 0.0
+    for out, (x, y) in enumerate(zip(xs, ys, strict=True)):
+        others = [i for i in range(len(xs)) if i != out]
+        known = _solved(np.vstack([xs[i] for i in others]), np.concatenate([ys[i] for i in others]), ridge)
+        error += float(np.square(y - x @ known).sum())
+    return error
+
+
+def _solved(x: Floats, y: Floats, ridge: float) -> Floats:
+    result: Floats = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
+    return result
 
 
 def importance_of(coefficients: NDArray[np.float32], task: Task) -> Floats:

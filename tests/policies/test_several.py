@@ -137,10 +137,11 @@ def test_a_search_can_go_on_with_it(policy: Policy) -> None:
     assert np.allclose(agent.task.errors(task.min_widths), policy.weighted(task).errors(task.min_widths))
 
 
-def evaluated(blocks: int, seed: int, count: int = 60) -> tuple[Task, Any, Any]:
+def evaluated(blocks: int, seed: int, count: int = 60, *, turned: bool = False) -> tuple[Task, Any, Any]:
     task, rng = task_of(blocks, 50, seed), np.random.default_rng(seed)
     vectors = task.clip(task.from_ratio(rng.uniform(0.2, 1, (count, len(task.names)))))
     score = Known(task)
+    score.weights = score.weights[::-1] if turned else score.weights
     return task, vectors, np.array([score(task.widths(v)).score for v in vectors])
 
 
@@ -150,6 +151,27 @@ def test_importance_is_found_where_features_tell() -> None:
     task = task_of(4, 50, 9)
     truth = np.log(Known(task).weights)
     assert np.corrcoef(np.log(importance_of(coefficients, task)), truth)[0, 1] > 0.9
+
+
+def test_what_holds_in_one_network_alone_is_left_out() -> None:
+    """Of a single network nobody can say what moves; where late groups weigh more in one and less in the
+    other, nothing does."""
+    assert not fit_importance([evaluated(5, 1)]).any()
+    assert not fit_importance([evaluated(4, 0), evaluated(5, 1, turned=True)]).any()
+    assert fit_importance([evaluated(4, 0), evaluated(5, 1), evaluated(3, 2)]).any()
+
+
+@pytest.mark.parametrize(("blocks", "budget"), [(1, 50), (4, 35), (9, 65)])
+def test_a_policy_of_one_network_is_greedy_elsewhere(blocks: int, budget: int) -> None:
+    agent = SeveralAgent([course(3)], **SMALL)
+    for _ in range(12):
+        agent.run_episode()
+    agent.settle(1)
+    task = task_of(blocks, budget, seed=7)
+    assert agent.policy.card.reach == 0.0 and not agent.policy.importance.any()
+    found, reference = agent.policy.allocate(task), greedy(task)
+    assert task.budget.holds(found) and (found >= reference).all()
+    assert task.errors(found).sum() <= task.errors(reference).sum()
 
 
 def test_importance_scales_the_curves_and_nothing_else() -> None:
