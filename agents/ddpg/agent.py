@@ -82,7 +82,8 @@ class DDPGAgent(ProposingAgent):
         self._vectors = np.zeros((0, len(self.task.names)), np.int64)
         self._rewards = np.zeros(0)
         if init_policy is not None:
-            self._algorithm.begin_with(init_policy.tensors, self.settings.freeze, init_policy.card.reach)
+            reach = init_policy.card.reach if init_policy.knows(self._greedy_of) else 0.0
+            self._algorithm.begin_with(init_policy.tensors, self.settings.freeze, reach)
         self._connect()
 
     def _connect(self) -> None:

@@ -57,7 +57,8 @@ class SeveralAgent:
     free episodes at all budgets. A network that nobody has seen then gets its weights from its features.
     The importance carries nearly all that moves to another network; what the actor adds to it is particular
     to few networks, so that it is trained with noise on the features and stays near the reference. Where no
-    importance moves, as from one network alone, the policy is the reference.
+    importance moves, as from one network alone, actor and critic stay as they are, for these networks
+    (`Policy.knows`).
 
     Args:
         courses: The networks; all environments have one observation set and equal bounds of the keep ratio.
@@ -122,9 +123,10 @@ class SeveralAgent:
             raise ArgumentError("every network must have an episode before the policy is settled")
         known = self._school.pupils
         self._importance = fit_importance([(p.task, p.vectors, p.rewards) for p in known])
+        if not self._importance.any():
+            return
         courses = [self._weighted(course) for course in self._courses]
-        moves = bool(self._importance.any())
-        self._used = self.settings if moves else replace(self.settings, reach=0.0)
+        self._used = self.settings
         self._school = _School(courses, self._used, self._seed, self._rng)
         for pupil, before in zip(self._school.pupils, known, strict=True):
             pupil.vectors, pupil.rewards = before.vectors, before.rewards

@@ -15,7 +15,13 @@ from autoprune.agents.policies.card import PolicyCard
 from autoprune.agents.policies.files import read_folder, write_folder
 from autoprune.agents.policies.importance import FEATURES, weighted
 from autoprune.agents.policies.networks import load_weights, make_networks, weights_of
-from autoprune.agents.policies.similarity import COMPARED, Likeness, group_features, likeness
+from autoprune.agents.policies.similarity import (
+    COMPARED,
+    Likeness,
+    group_features,
+    likeness,
+    source_of,
+)
 from autoprune.allocation.improve import refill
 from autoprune.allocation.moves import Moves
 from autoprune.budget.cost import Vector
@@ -158,16 +164,31 @@ class Policy:
         """The task as actor and critic know it: every curve times its predicted importance."""
         return weighted(task, self.importance)
 
+    def knows(self, task: Task) -> bool:
+        """Whether what the actor adds to the reference is meant for this network.
+
+        It is where the network is one of those that the policy was learned on (by structure), where several
+        networks showed what moves from one to another, and where the actor knows no reference.
+        """
+        if self.importance.any() or not self.card.around_reference:
+            return True
+        return source_of(task).fingerprint in {source.fingerprint for source in self.card.sources}
+
     def decide(self, task: Task) -> Vector:
-        """One roll-out without noise and without evaluation: widths of shape (n,) that meet the budget."""
+        """One roll-out without noise and without evaluation: widths of shape (n,) that meet the budget.
+
+        For a network that it does not know (`knows`) it follows the reference.
+        """
+        known = self.knows(task)
         task = self.weighted(task)
         bound = self.observation.bind(task)
         actor = self._networks.actor
+        reference = None if known else bound.names.index("reference")
         vector, executed = task.max_widths.copy()[None], np.ones(1, np.float32)
         for at in range(len(task.names)):
             seen = torch.from_numpy(bound(State(at, vector, executed)))
             with torch.no_grad():
-                action = float(actor(seen)[0, 0])
+                action = float(actor(seen)[0, 0] if reference is None else seen[0, reference])
             ratio = task.lower + (np.clip(action, -1, 1) + 1) / 2 * (task.upper - task.lower)
             width = min(int(task.width_at(at, np.array([ratio]))[0]), task.wall(at, vector[0]))
             vector[0, at] = width

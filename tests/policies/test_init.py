@@ -30,7 +30,7 @@ def far(given: Policy) -> Policy:
 
 def test_actor_and_critic_go_on() -> None:
     given = policy()
-    made = begun(given)
+    made = begun(given, blocks=2)
     assert all(torch.equal(tensor, given.tensors[name]) for name, tensor in made.policy.tensors.items())
     networks = made._algorithm.policy
     for part in ("actor", "critic"):
@@ -38,6 +38,15 @@ def test_actor_and_critic_go_on() -> None:
         assert all(torch.equal(mine[name], target[name]) for name in mine)
     play(made, 3)
     assert not all(torch.equal(tensor, given.tensors[name]) for name, tensor in made.policy.tensors.items())
+
+
+def test_on_another_network_the_actor_begins_at_the_reference() -> None:
+    given = policy()
+    made = begun(given, blocks=3)
+    tensors = made.policy.tensors
+    changed = {name for name, tensor in tensors.items() if not torch.equal(tensor, given.tensors[name])}
+    assert changed == {"actor.mu.4.weight", "actor.mu.4.bias"}
+    assert not any(tensors[name].any() for name in changed)
 
 
 def test_the_first_episodes_are_greedy_and_zero_shot() -> None:

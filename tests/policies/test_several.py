@@ -168,10 +168,12 @@ def test_a_policy_of_one_network_is_greedy_elsewhere(blocks: int, budget: int) -
         agent.run_episode()
     agent.settle(1)
     task = task_of(blocks, budget, seed=7)
-    assert agent.policy.card.reach == 0.0 and not agent.policy.importance.any()
-    found, reference = agent.policy.allocate(task), greedy(task)
-    assert task.budget.holds(found) and (found >= reference).all()
-    assert task.errors(found).sum() <= task.errors(reference).sum()
+    policy = agent.policy
+    assert not policy.importance.any() and not policy.knows(task)
+    assert np.array_equal(policy.decide(task), greedy(task))
+    assert (policy.allocate(task) >= greedy(task)).all() and task.budget.holds(policy.allocate(task))
+    own = task_of(3, budget, seed=7)
+    assert policy.knows(own) and policy.card.reach == 1.0
 
 
 def test_importance_scales_the_curves_and_nothing_else() -> None:
