@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -249,6 +250,15 @@ def _multiples(graph: PruneGraph, bound: BoundBudget, round_to: int | str) -> in
         )
     found = channel_multiples(latency, bound.sizes)
     return {group.name: multiple for group, multiple in zip(graph.prunable, found, strict=True)}
+
+
+def remark_on_multiples(round_to: int | Mapping[str, int]) -> tuple[str, ...]:
+    """What the device made of `round_to="auto"`, in words; nothing where any width will do."""
+    if isinstance(round_to, int) or max(round_to.values(), default=1) == 1:
+        return ()
+    counts = Counter(round_to.values())
+    parts = [f"{m} for {n} group{'s' * (n > 1)}" for m, n in sorted(counts.items())]
+    return (f"widths are multiples of what the device likes (round_to=auto): {', '.join(parts)}",)
 
 
 def _numbers(curves: Any) -> dict[str, NDArray[np.float64]]:

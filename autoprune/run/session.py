@@ -30,7 +30,7 @@ from autoprune.run.loop import run_episodes
 from autoprune.run.max_drop import remark_on
 from autoprune.run.outcome import outcome_of
 from autoprune.run.parts import Parts
-from autoprune.run.problem import Problem
+from autoprune.run.problem import Problem, remark_on_multiples
 from autoprune.run.recorder import Recorder
 from autoprune.run.result import Measured, SearchResult
 from autoprune.run.signals import StopRequest
@@ -165,7 +165,8 @@ class Session:
         """What a reader must know of the result."""
         of_form = () if plan.form == "class" else (f"the pruned network is {describe_form(plan)}",)
         of_device = () if self._device is None else self._device.remarks
-        return (*of_form, *of_device, *remark_on(self._parts.reward, found))
+        of_widths = remark_on_multiples(self._problem.task.round_to)
+        return (*of_form, *of_device, *of_widths, *remark_on(self._parts.reward, found))
 
     def _search_on(self, recorder: Recorder, stop: StopRequest, count: int) -> None:
         """Run further episodes; their number is recorded first, so that a resumed run has them too."""

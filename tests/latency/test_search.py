@@ -171,6 +171,7 @@ def test_widths_are_rounded_to_what_the_device_shows(
     rounded = {name: width for name, width in result.plan.widths.items() if sizes[name] >= 8}
     assert rounded and all(w % multiple[name] == 0 or w == sizes[name] for name, w in rounded.items())
     assert asked == [step]
+    assert "widths are multiples of what the device likes (round_to=auto): " in result.summary()
     again = autoprune.resume(tmp_path / "run", model=network(), data=data())
     assert again.plan.widths == result.plan.widths and asked == [step]
 
