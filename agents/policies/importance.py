@@ -68,8 +68,7 @@ def _left_out(xs: list[Floats], ys: list[Floats], ridge: float) -> float:
 
 
 def _solved(x: Floats, y: Floats, ridge: float) -> Floats:
-    result: Floats = np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y)
-    return result
+    return np.asarray(np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ y), np.float64)
 
 
 def importance_of(coefficients: NDArray[np.float32], task: Task) -> Floats:
