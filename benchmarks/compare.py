@@ -77,13 +77,14 @@ def search(
 def as_searched(model: nn.Module, data: Any, plan: autoprune.Plan, seed: int) -> nn.Module:
     """The candidate as the search scored it: least squares, re-fitted on few images."""
     from autoprune.calibration import refit
+    from autoprune.candidate.evaluator import PULL
     from autoprune.data import FirstImages
 
     candidate = autoprune.apply(model, plan, calibration_of(model, data, seed))
     graph = autoprune.trace(model, next(iter(data.search_val))[0][:1])
     keep = {name: group.keep for name, group in plan.groups.items()}
-    images = FirstImages(data.train, 256, seed=seed, name="data.train")
-    refit(model, candidate, graph, None, keep, images, relu_steps=0, seed=seed)
+    images = FirstImages(data.train, 128, seed=seed, name="data.train")
+    refit(model, candidate, graph, None, keep, images, ridge=PULL, relu_steps=0, seed=seed)
     return candidate
 
 
