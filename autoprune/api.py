@@ -107,7 +107,7 @@ def search(
     seed: int = 0,
     device: str | None = None,
     callbacks: "Iterable[Callback]" = (),
-    round_to: int | Literal["auto"] | None = None,
+    round_to: int | Literal["auto"] = 1,
     lower: float = 0.1,
     floor_units: int = 1,
     include: Sequence[str] = (),
@@ -161,8 +161,7 @@ def search(
         callbacks: Listeners, see `autoprune.Callback`.
         round_to: Widths are multiples of this (8 suits most GPUs). "auto" asks the device: the latency
             table, group by group, and whole networks, timed with widths that are multiples of 1, 8 and 16;
-            multiples that leave no network within the budget are halved. None is "auto" where the budget
-            limits the latency, and 1 elsewhere.
+            multiples that leave no network within the budget are halved.
         lower: Smallest share of its units that a group keeps.
         floor_units: Smallest number of units that a group keeps, beside `lower`.
         include: Names or patterns (`fnmatch`) of the only groups that may be pruned; empty means all.
@@ -220,7 +219,7 @@ def search(
     from autoprune.allocation.patterns import as_patterns
     from autoprune.run.checks import check_data, parsed_budget
     from autoprune.run.config import make_settings
-    from autoprune.run.device import LatencyChoice, rounding
+    from autoprune.run.device import LatencyChoice
     from autoprune.run.max_drop import check_max_drop
     from autoprune.run.parts import Parts, Sources, checked_parts, name_of
     from autoprune.run.problem import take_subject
@@ -242,7 +241,7 @@ def search(
         max_drop=max_drop,
         seed=seed,
         device=None if device is None else str(device),
-        round_to=rounding(round_to, bounds),
+        round_to=round_to,
         lower=lower,
         floor_units=floor_units,
         include=as_patterns(include, "include"),

@@ -53,14 +53,13 @@ def search(
     seed: Seed = 0,
     device: Device = None,
     round_to: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--round-to",
             metavar="N|auto",
-            help="Round widths down to multiples of N (8 suits GPUs), or to what the device likes: auto, the "
-            "default where the budget limits the latency. Elsewhere it is 1.",
+            help="Round widths down to multiples of N (8 suits GPUs), or to what the latency table shows.",
         ),
-    ] = None,
+    ] = "1",
     lower: Annotated[
         float,
         typer.Option("--lower", metavar="RATIO", help="Smallest share of its units that a group keeps."),
@@ -226,7 +225,5 @@ def search(
     show(shown)
 
 
-def _multiple(text: str | None) -> int | str | None:
-    if text is None:
-        return None
+def _multiple(text: str) -> int | str:
     return int(text) if text.lstrip("-").isdigit() else text

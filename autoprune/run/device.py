@@ -84,13 +84,6 @@ class LatencyChoice:
     allow_foreign: bool = False
 
 
-def rounding(round_to: int | str | None, budget: Budget) -> int | str:
-    """What widths are multiples of where nothing was said: up to the device where its time counts, else 1."""
-    if round_to is not None:
-        return round_to
-    return "auto" if "latency" in budget.names else 1
-
-
 class Device:
     """The device costs of one search.
 
