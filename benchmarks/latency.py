@@ -156,7 +156,7 @@ def render(args: argparse.Namespace, found: dict[str, Record]) -> str:
     return (
         f"`{name}` at {args.input_shape}, {args.candidates} random candidates, predicted from a table of "
         "layers and measured as a whole, as shares of the dense time. Widths are multiples of `round_to`; "
-        "`auto` is left out where the device likes all widths alike:\n\n{table(head, rows)}\n\n"
+        f"`auto` is left out where the device likes all widths alike:\n\n{table(head, rows)}\n\n"
         f"    {command}\n\n{machine()}"
     )
 
