@@ -154,7 +154,13 @@ def anchored(
 
 
 def best_step(
-    model: nn.Module, graph: PruneGraph, example_inputs: Any, target: Target, *, rounds: int = 20
+    model: nn.Module,
+    graph: PruneGraph,
+    example_inputs: Any,
+    target: Target,
+    *,
+    rounds: int = 20,
+    worth: float = WORTH,
 ) -> int:
     """In whose multiples of channels whole networks are fast: the smallest of `STEPS` that is worth it.
 
@@ -168,13 +174,14 @@ def best_step(
         example_inputs: What the networks are run on.
         target: Backend and threads.
         rounds: Timed passes of each, interleaved.
+        worth: At most this share of the time per MAC of a smaller multiple is worth a larger one.
     """
     vectors = [_around(graph, 0.5, step) for step in STEPS]
     times = time_networks([_network(model, graph, v) for v in vectors], example_inputs, target, rounds=rounds)
     macs = [graph.macs(_named(graph, vector)) for vector in vectors]
     found, best = STEPS[0], times[0] / macs[0]
     for step, ms, count in zip(STEPS[1:], times[1:], macs[1:], strict=True):
-        if ms / count <= WORTH * best:
+        if ms / count <= worth * best:
             found, best = step, ms / count
     return found
 

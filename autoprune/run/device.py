@@ -48,6 +48,9 @@ ROUNDS = 4
 MARGIN = 1.01
 """Room below the limit: what a measurement must leave, and a corrected table adds, as the next one varies."""
 
+MUCH = 0.6
+"""Share of the time per MAC from which on a search among any widths says that multiples would be faster."""
+
 TABLE_NAME, BIAS_NAME = "latency_table.json", "latency.json"
 
 
@@ -224,12 +227,19 @@ class _Latency:
             self.cost.anchors, self.cost.step = self._stored.anchors, self._stored.step
         elif not self._foreign:
             self._measure(round_to)
+        if round_to == 1 and self.cost.step > 1:
+            self.remarks.append(
+                f"whole networks are much faster here where widths are multiples of {self.cost.step}: "
+                "round_to='auto' searches among these"
+            )
 
     def _measure(self, round_to: int | str) -> None:
         """What whole networks of widths as the candidates' will be say about the table."""
         what = _model(self._graph), self._graph, self._graph.inputs, self._table.target
         if not isinstance(round_to, int):
             round_to = self.cost.step = best_step(*what)
+        elif round_to == 1:
+            self.cost.step = best_step(*what, worth=MUCH)
         anchored(self.cost, *what, round_to=round_to)
 
     def _find(self, choice: LatencyChoice, segments: Any) -> LatencyTable:

@@ -21,7 +21,7 @@ EXAMPLE = torch.zeros(8, 1, 8, 8)
 def table(monkeypatch: pytest.MonkeyPatch) -> LatencyTable:
     """Times that are the work of a layer, and whole networks that teach nothing else."""
     monkeypatch.setattr(device, "anchored", lambda *args, **rest: [])
-    monkeypatch.setattr(device, "best_step", lambda *args: 1)
+    monkeypatch.setattr(device, "best_step", lambda *args, **rest: 1)
     requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=4)
     layers = [(w.template, {at: 1e-5 * w.template.work(at) for at in w.points}) for w in requests.layers]
     return LatencyTable.of(requests.target, layers)
@@ -140,7 +140,7 @@ def liked(times: int, monkeypatch: pytest.MonkeyPatch, step: int) -> tuple[Laten
     networks."""
     asked: list[int] = []
     monkeypatch.setattr(device, "anchored", lambda *args, round_to, **rest: asked.append(round_to))
-    monkeypatch.setattr(device, "best_step", lambda *args: step)
+    monkeypatch.setattr(device, "best_step", lambda *args, **rest: step)
     timing(monkeypatch, [(2.0, 1.0)])
     requests = requests_of(segments_of(trace_program(network(), EXAMPLE)), Target.here(batch=8), points=40)
     blocks = [
@@ -184,6 +184,23 @@ def test_multiples_give_way_to_a_tight_budget(monkeypatch: pytest.MonkeyPatch) -
     assert any((sizes | tight.plan.widths)[name] % 4 for name in large)
     with pytest.raises(BudgetError, match="round_to=1"):
         search("latency=90%,params=1%", latency_table=table, round_to="auto")
+
+
+def test_a_device_that_likes_multiples_much_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    table, _ = liked(1, monkeypatch, 16)
+    worth: list[float] = []
+    monkeypatch.setattr(device, "best_step", lambda *args, worth: worth_of(worth, 16))
+
+    def worth_of(given: float, step: int) -> int:
+        worth.append(given)
+        return step
+
+    result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run")
+    text = "much faster here where widths are multiples of 16: round_to='auto'"
+    assert text in result.summary() and worth == [device.MUCH]
+    again = autoprune.resume(tmp_path / "run", model=network(), data=data())
+    assert text in again.summary() and len(worth) == 1
+    assert text not in search("latency=90%", latency_table=table, round_to=2).summary()
 
 
 def test_rounding_by_the_table_needs_one() -> None:
