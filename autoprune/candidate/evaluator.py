@@ -33,8 +33,8 @@ _Make: TypeAlias = Callable[[Mapping[str, Indices], Changed, Mapping[str, Tensor
 
 PULL = 0.2
 """Of the re-fit of a candidate, towards the least squares of all images: with it half as many images tell
-candidates apart as well (`python -m benchmarks.fidelity`). Steps in front of a ReLU would cost a tenth more
-and change nothing at so few images."""
+candidates apart nearly as well (`python -m benchmarks.fidelity`). Steps in front of a ReLU would cost a
+tenth more and change nothing at so few images."""
 
 
 class CandidateEvaluator:
