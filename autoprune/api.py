@@ -321,12 +321,11 @@ def sweep(
     from autoprune.run.sweep import sweep_budgets
 
     one = partial(search, model, example_inputs, data, **settings)
-    around = {name: settings[name] for name in ("callbacks", "storage") if name in settings}
-    parts = {name: settings[name] for name in ("criterion", "reward") if name in settings}
-    own = {name: part for name, part in parts.items() if not isinstance(part, str)}
-    given: dict[str, Any] = {"model": model, "example_inputs": example_inputs, "data": data} | around | own
-    again = partial(resume, **given)
-    deciding = {k: v for k, v in settings.items() if k not in (*around, "model_source", "data_source")}
+    named = ("callbacks", "storage", "criterion", "reward")
+    passed: dict[str, Any] = {name: settings[name] for name in named if name in settings}
+    again = partial(resume, model=model, example_inputs=example_inputs, data=data, **passed)
+    around = ("callbacks", "storage", "model_source", "data_source")
+    deciding = {name: value for name, value in settings.items() if name not in around}
     return sweep_budgets(one, again, budgets, run_dir, agent, dict(agent_settings or {}), deciding)
 
 

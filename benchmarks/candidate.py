@@ -22,7 +22,7 @@ from autoprune.locate import call
 from autoprune.score import KL, SearchImages
 from autoprune.score.batches import as_channels_last, resident
 from benchmarks.compare import README
-from benchmarks.results import machine, publish, table
+from benchmarks.results import default, publish, source, table
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--search-images", type=int, default=1000)
-    parser.add_argument("--fit-images", type=int, default=128)
+    parser.add_argument("--fit-images", type=int, default=default("fit_images"))
     parser.add_argument("--calibration-images", type=int, default=2000)
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -98,9 +98,7 @@ def main() -> None:
         f"`{args.model.rpartition(':')[2]}`, {args.search_images} search images, {args.fit_images} for "
         f"the re-fit of the candidate, {args.calibration_images} calibration images, {args.draws} draws of "
         f"random widths between a quarter and three quarters, interleaved:\n\n{table(['', ''], rows)}\n\n"
-        f"    PYTHONPATH=../shared/cifar python -m benchmarks.candidate "
-        f"--model {args.model} --data {args.data}\n\n"
-        f"{machine()}"
+        f"{source('candidate', args)}"
     )
     print(text)
     publish(README, f"candidate {args.model}", text)

@@ -22,7 +22,7 @@ from torch import nn
 import autoprune
 from autoprune.locate import call
 from autoprune.train import accuracy
-from benchmarks.results import Record, cell, machine, publish, spread, table
+from benchmarks.results import Record, cell, default, machine, publish, spread, table
 
 SEARCHES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "random": ("random", {}),
@@ -83,7 +83,7 @@ def as_searched(model: nn.Module, data: Any, plan: autoprune.Plan, seed: int) ->
     candidate = autoprune.apply(model, plan, calibration_of(model, data, seed))
     graph = autoprune.trace(model, next(iter(data.search_val))[0][:1])
     keep = {name: group.keep for name, group in plan.groups.items()}
-    images = FirstImages(data.train, 128, seed=seed, name="data.train")
+    images = FirstImages(data.train, default("fit_images"), seed=seed, name="data.train")
     refit(model, candidate, graph, None, keep, images, ridge=PULL, relu_steps=0, seed=seed)
     return candidate
 

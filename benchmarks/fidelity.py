@@ -32,7 +32,7 @@ from autoprune.run.problem import REFIT_IMAGES
 from autoprune.score import KL, SearchImages
 from autoprune.sensitivity import spearman
 from benchmarks.compare import README
-from benchmarks.results import Record, cell, machine, publish, table
+from benchmarks.results import Record, cell, default, publish, source, table
 
 
 class Way(NamedTuple):
@@ -45,7 +45,7 @@ class Way(NamedTuple):
 
 
 FINAL = Way(REFIT_IMAGES, 16, FINAL_PULL, relu_steps=3)
-DEFAULT = Way(128, 16, PULL)
+DEFAULT = Way(default("fit_images"), 16, PULL)
 WAYS = (
     DEFAULT,
     Way(128, 16, FINAL_PULL),
@@ -67,7 +67,6 @@ class Study:
     """
 
     def __init__(self, model: nn.Module, data: Any, search: int) -> None:
-        self.model = model
         score = KL(SearchImages(model, FirstImages(data.search_val, search, seed=0, name="data.search_val")))
         self.graph = trace(model, next(iter(data.search_val))[0][:1])
         calibration = calibrate(self.graph, model, FirstImages(data.train, 2000, seed=0, name="data.train"))
@@ -126,7 +125,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--draws", type=int, default=30)
-    parser.add_argument("--search-images", type=int, default=512)
+    parser.add_argument("--search-images", type=int, default=default("search_images"))
     parser.add_argument("--folder", type=Path, default=Path("runs/cells/fidelity"))
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -156,8 +155,7 @@ def main() -> None:
         f"`{name}`, {args.draws} random candidates re-fitted in several ways and scored on "
         f"{args.search_images} images (-KL); rank correlation with, and scatter of the logarithm about, "
         f"what the result's re-fit gives:\n\n{table(head, rows)}\n\n"
-        f"    PYTHONPATH=../shared/cifar python -m benchmarks.fidelity --model {args.model} "
-        f"--data {args.data}\n\n{machine()}"
+        f"{source('fidelity', args)}"
     )
     print(text)
     publish(README, f"fidelity {args.model}", text)

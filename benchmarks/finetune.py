@@ -18,7 +18,7 @@ from autoprune.locate import call
 from autoprune.sensitivity import spearman
 from autoprune.train import accuracy
 from benchmarks.compare import ONE_SHOT, README, SEARCHES, runs_of
-from benchmarks.results import Record, cell, machine, publish, spread, table
+from benchmarks.results import Record, cell, publish, source, spread, table
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,9 +119,7 @@ def render(args: argparse.Namespace, records: dict[str, list[Record]]) -> str:
         f"identical fine-tuning, {len(args.seeds)} seeds:\n\n"
         f"{table(['method', 'before', 'after'], rows)}\n\n"
         f"Over all {len(every)} networks: correlation {pearson:.2f}, rank correlation {rank:.2f}.\n\n"
-        f"    PYTHONPATH=../shared/cifar python -m benchmarks.finetune "
-        f"--model {args.model} --data {args.data}\n\n"
-        f"{machine()}"
+        f"{source('finetune', args)}"
     )
 
 

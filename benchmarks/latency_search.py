@@ -25,7 +25,7 @@ from autoprune.latency.profile import profile, target_of
 from autoprune.locate import call
 from autoprune.train import accuracy
 from benchmarks.compare import README
-from benchmarks.results import Record, cell, machine, publish, spread, table
+from benchmarks.results import Record, cell, publish, source, spread, table
 
 
 def searched(
@@ -84,8 +84,7 @@ def render(args: argparse.Namespace, found: dict[int, dict[str, Record]], timed:
         f"`{args.model.rpartition(':')[2]}`, {args.backend}, input {args.input_shape}, dense {dense} ms, "
         f"{args.episodes} episodes per search, {len(args.seeds)} seeds, before fine-tuning; all networks of "
         f"a seed timed in turns ({args.rounds} rounds):\n\n{table(head, rows)}\n\n"
-        f"    PYTHONPATH=../shared/cifar python -m benchmarks.latency_search --model {args.model} "
-        f"--data {args.data}\n\n{machine()}"
+        f"{source('latency_search', args)}"
     )
 
 

@@ -21,7 +21,7 @@ from autoprune.plan import make_plan
 from autoprune.surgery import apply
 from autoprune.task import Task
 from autoprune.train import accuracy
-from benchmarks.results import Record, cell, machine, publish, table
+from benchmarks.results import Record, cell, publish, source, table
 
 README = Path(__file__).parent / "README.md"
 WAYS = ("as they are", "+ BN", "+ least squares", "+ both", "re-fitted")
@@ -93,8 +93,7 @@ def main() -> None:
         f"`{name}` at {args.budget}, no search and no fine-tuning, {args.images} calibration images, "
         f"test accuracy on 10,000 images (dense {dense['test']:.2f}):\n\n"
         f"{table(['order, widths', *WAYS], rows)}\n\n"
-        "    PYTHONPATH=../shared/cifar python -m benchmarks.reconstruction "
-        f"--model {args.model} --data {args.data}\n\n{machine()}"
+        f"{source('reconstruction', args)}"
     )
     print(text)
     publish(README, f"reconstruction {args.model} {args.budget}", text)

@@ -1,5 +1,7 @@
 """Results of a benchmark: one JSON file per cell, so that a stopped benchmark goes on, and tables."""
 
+import argparse
+import inspect
 import json
 import os
 import platform
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+import autoprune
 
 Record = dict[str, Any]
 
@@ -51,6 +55,17 @@ def publish(readme: Path, section: str, text: str) -> None:
     part = readme.with_suffix(".part")
     part.write_text(page)
     os.replace(part, readme)
+
+
+def source(name: str, args: argparse.Namespace) -> str:
+    """How a section is made again, with the model and the data of `args`, and on what it was made."""
+    command = f"python -m benchmarks.{name} --model {args.model} --data {args.data}"
+    return f"    PYTHONPATH=../shared/cifar {command}\n\n{machine()}"
+
+
+def default(setting: str) -> Any:
+    """What `autoprune.search` takes where nothing is said."""
+    return inspect.signature(autoprune.search).parameters[setting].default
 
 
 def machine() -> str:

@@ -27,7 +27,7 @@ from autoprune.score import KL, SearchImages
 from autoprune.sensitivity import spearman
 from autoprune.task import Task
 from benchmarks.compare import README
-from benchmarks.results import machine, publish, table
+from benchmarks.results import publish, source, table
 
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 
@@ -149,9 +149,7 @@ def main() -> None:
         "correlation of the score with test KL and test accuracy of the network that is returned, and the "
         f"test accuracy of the candidate that scores best; means over {args.draws} draws of the "
         f"search images:\n\n{table(['score', *heads], rows)}\n\n"
-        f"    PYTHONPATH=../shared/cifar python -m benchmarks.score "
-        f"--model {args.model} --data {args.data}\n\n"
-        f"{machine()}"
+        f"{source('score', args)}"
     )
     print(text)
     publish(README, f"score {args.model} {args.budget}", text)

@@ -33,10 +33,10 @@ from benchmarks.compare import README
 from benchmarks.growth import growth, plot
 from benchmarks.memory import memory
 from benchmarks.options import KINDS, options
-from benchmarks.results import Record, cell, machine, publish, spread, table
+from benchmarks.results import Record, cell, default, publish, source, spread, table
 
 CPU = torch.device("cpu")
-SEARCH, FIT, CALIBRATION = 512, 128, 2000
+SEARCH, FIT, CALIBRATION = map(default, ("search_images", "fit_images", "calibration_images"))
 """Images, the defaults of `autoprune.search`."""
 
 MANY = 2000
@@ -245,8 +245,7 @@ def render(args: argparse.Namespace, found: Mapping[str, Record]) -> str:
         text += ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in parts) + "."
     if (part := found.get("growth")) is not None:
         text += f"\n\n{plot(part, README.parent)}"
-    command = f"PYTHONPATH=../shared/cifar python -m benchmarks.speed --model {args.model} --data {args.data}"
-    return f"{text}\n\n    {command}\n\n{machine()}"
+    return f"{text}\n\n{source('speed', args)}"
 
 
 def main() -> None:

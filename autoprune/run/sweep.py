@@ -15,7 +15,7 @@ from autoprune.run.checks import parsed_budget
 from autoprune.run.directory import RunDirectory
 from autoprune.run.parts import name_of
 from autoprune.run.result import SearchResult, format_table
-from autoprune.run.stored import read_stored, write_stored
+from autoprune.run.stored import read_stored, write_stored, written_to
 
 if TYPE_CHECKING:
     from autoprune.plan import Plan
@@ -194,8 +194,9 @@ def _record(folder: Path, budgets: list[str], asked: dict[str, Any]) -> None:
             )
     elif folder.exists() and any(folder.iterdir()):
         raise ArgumentError(f"run_dir must be new, empty or hold this sweep, got '{folder}'")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_stored(path, {"budgets": budgets, "asked": asked})
+    with written_to(folder, "choose a run_dir that you may write to"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_stored(path, {"budgets": budgets, "asked": asked})
 
 
 def _plain(value: Any) -> Any:

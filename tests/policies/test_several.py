@@ -73,14 +73,15 @@ def test_networks_and_budgets_take_turns_from_greedy() -> None:
 
 
 def test_settling_evaluates_nothing() -> None:
-    courses = [course(2)]
+    courses = [course(2), course(3, 1)]
     agent = SeveralAgent(courses, **SMALL)
-    for _ in range(3):
+    for _ in range(12):
         agent.run_episode()
-    evaluate = courses[0].real[0].spec.kwargs["evaluate"]  # type: ignore[union-attr]
-    assert evaluate.asked == 3
+    evaluates = [c.real[0].spec.kwargs["evaluate"] for c in courses]  # type: ignore[union-attr]
+    assert [evaluate.asked for evaluate in evaluates] == [6, 6]
     agent.settle(1)
-    assert evaluate.asked == 3
+    assert agent.policy.importance.any()
+    assert [evaluate.asked for evaluate in evaluates] == [6, 6]
     with pytest.raises(ArgumentError, match="must have an episode"):
         SeveralAgent([course(2)], **SMALL).settle()
 

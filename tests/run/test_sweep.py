@@ -10,7 +10,7 @@ import torch
 import autoprune
 from autoprune import api
 from autoprune.cli.app import app
-from autoprune.errors import ArgumentError
+from autoprune.errors import ArgumentError, RunError
 from autoprune.run.result import Measured
 from autoprune.run.sweep import Sweep, SweepPoint
 from autoprune.score import Evaluation
@@ -89,6 +89,8 @@ def test_refuses(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("")
     with pytest.raises(ArgumentError, match="run_dir must be new, empty or hold this sweep"):
         sweep(tmp_path)
+    with pytest.raises(RunError, match="cannot write to .*; choose a run_dir that you may write to"):
+        sweep(tmp_path / "x" / "below a file")
 
 
 class Killed(Exception):
