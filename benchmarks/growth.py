@@ -18,6 +18,7 @@ from autoprune.criteria import rank
 from autoprune.data import FirstImages
 from autoprune.graph import trace
 from autoprune.score import KL, SearchImages
+from benchmarks.results import save_svg
 
 DEPTHS = (20, 56, 110, 1202)
 IMAGES = (128, 256, 512, 1024, 2048)
@@ -90,7 +91,7 @@ def plot(found: dict[str, Any], folder: Path) -> str:
     units = ("s per candidate", "s per candidate", "s in total")
     for panel, title, unit in zip(panels, titles, units, strict=True):
         panel.set(xlabel=title, ylabel=unit)
-    figure.savefig(folder / "speed.svg", metadata={"Date": None})
+    save_svg(figure, folder / "speed.svg")
     pyplot.close(figure)
     few = f"{FEW['search']} search and {FEW['fit']} re-fit images"
     return (

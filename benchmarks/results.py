@@ -8,11 +8,14 @@ import platform
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import autoprune
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Record = dict[str, Any]
 
@@ -66,6 +69,14 @@ def source(name: str, args: argparse.Namespace) -> str:
 def default(setting: str) -> Any:
     """What `autoprune.search` takes where nothing is said."""
     return inspect.signature(autoprune.search).parameters[setting].default
+
+
+def save_svg(figure: "Figure", path: Path) -> None:
+    """Write a figure so that the same numbers give the same file."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 def machine() -> str:

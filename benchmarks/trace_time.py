@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from autoprune.graph.export import export
 from autoprune.graph.trace import trace_program
 from benchmarks.compare import README
-from benchmarks.results import Record, cell, machine, publish, table
+from benchmarks.results import Record, cell, machine, publish, save_svg, table
 
 DEPTHS = (125, 250, 500, 1000)
 
@@ -70,7 +70,7 @@ def plot(found: Mapping[int, Record], path: Path) -> None:
     axes.plot([0, depths[-1]], [0, slope * depths[-1]], "k:", label="linear")
     axes.set(xlabel="layers", ylabel="processor seconds", xlim=(0, None), ylim=(0, None))
     axes.legend(frameon=False)
-    figure.savefig(path, metadata={"Date": None})
+    save_svg(figure, path)
     pyplot.close(figure)
 
 
