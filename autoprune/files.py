@@ -126,10 +126,16 @@ def write_tensors(
     with replaced_file(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # safetensors makes a file that only its owner may read
+        folder = _neighbor(Path(path), "tmp")
+        folder.mkdir()  # safetensors writes under a name of its own, which `sweep` does not know
         try:
-            save_file(_plain(tensors), temporary, None if metadata is None else dict(metadata))
+            whole = folder / "whole"
+            save_file(_plain(tensors), whole, None if metadata is None else dict(metadata))
+            os.replace(whole, temporary)
         except SafetensorError as error:
             raise _system_error(error, path) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(mode)
 
 
