@@ -107,7 +107,7 @@ def search(
     seed: int = 0,
     device: str | None = None,
     callbacks: "Iterable[Callback]" = (),
-    round_to: int | Literal["auto"] = 1,
+    round_to: int | Literal["auto"] | None = None,
     lower: float = 0.1,
     floor_units: int = 1,
     include: Sequence[str] = (),
@@ -160,8 +160,9 @@ def search(
         device: Where the search runs, for example "cuda"; None stays where the model is.
         callbacks: Listeners, see `autoprune.Callback`.
         round_to: Widths are multiples of this (8 suits most GPUs). "auto" asks the device: the latency
-            table, group by group, and whole networks, timed with widths that are multiples of 1, 8 and 16;
-            multiples that leave no network within the budget are halved.
+            table, group by group, and whole networks, timed with widths that are multiples of 1, 4, 8 and 16;
+            multiples that leave no network within the budget are halved. None is "auto" with a latency
+            budget and otherwise 1.
         lower: Smallest share of its units that a group keeps.
         floor_units: Smallest number of units that a group keeps, beside `lower`.
         include: Names or patterns (`fnmatch`) of the only groups that may be pruned; empty means all.
@@ -189,8 +190,8 @@ def search(
             is then not timed, and says so.
         init_policy: A policy of an earlier search, or of `learn_policy`, that the agent "ddpg" goes on with:
             the policy, its folder, or the folder of the run that made it, whose episodes are then learned
-            from again. Fewer episodes are enough then. Greedy and the policy's own allocation come first.
-            Of `agent_settings`, `freeze` keeps first layers and `init_noise` scales the noise.
+            from again. Greedy and the policy's own allocation come first. Of `agent_settings`, `freeze`
+            keeps first layers and `init_noise` scales the noise on a network that the policy knows.
         workers: Processes that evaluate candidates side by side, one thread each, on the CPU. The agent then
             chooses as many candidates at a time: another number is another search, the same number and seed
             the same one.
@@ -231,6 +232,8 @@ def search(
     check_max_drop(max_drop, reward)
     check_racing(racing, reward, max_drop)
     begun = taken(init_policy, agent)
+    if round_to is None:
+        round_to = "auto" if "latency" in bounds.names else 1
     settings = make_settings(
         budget=str(bounds),
         agent=name_of(agent),

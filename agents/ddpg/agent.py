@@ -41,9 +41,10 @@ class DDPGAgent(ProposingAgent):
         env: The environment.
         seed: Source of all randomness.
         variant: `dyna`, `credit`, `greedy` or `amc`; see `VARIANTS`.
-        init_policy: Begin with the actor and the critic of this policy, with less noise and no warm-up, and
-            try its own allocation in the first or second episode. Steps that it brings along are learned
-            from again.
+        init_policy: Begin with the actor and the critic of this policy, without a warm-up, and try its own
+            allocation in the first or second episode. Steps that it brings along are learned from again.
+            Where it knows the network (`Policy.knows`) there is less noise; elsewhere its offsets are left
+            out, and there is as much to find as without it.
         **changes: Single fields of `DDPGSettings` that differ from the variant.
 
     Raises:
@@ -64,10 +65,12 @@ class DDPGAgent(ProposingAgent):
     ) -> None:
         super().__init__(env, seed=seed)
         self._inherited, self._greedy_of = None, self.task
+        known = False
         if init_policy is not None:
             changes = settings_with(init_policy, changes) | {"warmup": 0}
             self._inherited = Inherited(self.env, init_policy)
             self.env, self.task = self._inherited.env, self._inherited.env.task
+            known = init_policy.knows(self._greedy_of)
         self.settings: DDPGSettings = make_settings(variant, changes)
         names = self.env.observation.names
         if self.settings.around_reference and "reference" not in names:
@@ -82,8 +85,10 @@ class DDPGAgent(ProposingAgent):
         self._vectors = np.zeros((0, len(self.task.names)), np.int64)
         self._rewards = np.zeros(0)
         if init_policy is not None:
-            reach = init_policy.card.reach if init_policy.knows(self._greedy_of) else 0.0
+            reach = init_policy.card.reach if known else 0.0
             self._algorithm.begin_with(init_policy.tensors, self.settings.freeze, reach)
+        s = self.settings
+        self._start = max(s.init_noise * s.noise, s.noise_floor) if known else s.noise
         self._connect()
 
     def _connect(self) -> None:
@@ -120,8 +125,7 @@ class DDPGAgent(ProposingAgent):
     @property
     def sigma(self) -> float:
         """Standard deviation of the noise in the next episode."""
-        s = self.settings
-        start = s.noise if self._inherited is None else max(s.init_noise * s.noise, s.noise_floor)
+        s, start = self.settings, self._start
         return sigma_at(self.episodes, warmup=s.warmup, start=start, decay=s.noise_decay, floor=s.noise_floor)
 
     def _perform(self, vector: Vector) -> Outcome:

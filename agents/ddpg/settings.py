@@ -41,7 +41,7 @@ class DDPGSettings:
         noise_decay: Factor of the noise per episode behind the warm-up (AMC).
         noise_floor: Smallest standard deviation.
         baseline_rate: Weight of the newest batch in the moving baseline (AMC).
-        init_noise: Factor of the noise where the agent begins with a policy that was learned before.
+        init_noise: Factor of the noise where the agent begins with a policy that knows the network.
         freeze: How many first layers of actor and critic such a policy keeps as they are.
         replay_steps: Updates per episode on the stored steps that such a policy may bring along.
     """

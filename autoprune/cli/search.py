@@ -53,13 +53,14 @@ def search(
     seed: Seed = 0,
     device: Device = None,
     round_to: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--round-to",
             metavar="N|auto",
-            help="Round widths down to multiples of N (8 suits GPUs), or to what the latency table shows.",
+            help="Round widths down to multiples of N (8 suits GPUs), or to what the latency table shows; "
+            "by default auto with a latency budget, otherwise 1.",
         ),
-    ] = "1",
+    ] = None,
     lower: Annotated[
         float,
         typer.Option("--lower", metavar="RATIO", help="Smallest share of its units that a group keeps."),
@@ -185,7 +186,7 @@ def search(
         "reward": reward,
         "seed": seed,
         "device": device,
-        "round_to": _multiple(round_to),
+        "round_to": None if round_to is None else _multiple(round_to),
         "lower": lower,
         "floor_units": floor_units,
         "include": tuple(include_groups or ()),

@@ -23,7 +23,8 @@ def channel_multiples(cost: LatencyCost, sizes: Sequence[int]) -> tuple[int, ...
     The time of the whole network is looked at as a function of one group, the others dense. For a multiple m,
     the rise from every width to the next multiple of m is summed up, and so is the rise that a straight line
     from each multiple to the next would have; the multiple is taken if the first is at most a quarter of the
-    second. What layers by themselves do not show is `cost.step`, which is kept too, up to half of a group.
+    second. What layers by themselves do not show is `cost.step`, which is kept too, up to a quarter of a
+    group: four widths to choose from.
 
     Args:
         cost: The latency.
@@ -38,7 +39,7 @@ def channel_multiples(cost: LatencyCost, sizes: Sequence[int]) -> tuple[int, ...
 
 
 def _within(step: int, size: int) -> int:
-    return next((m for m in MULTIPLES if m <= step and 2 * m <= size), 1)
+    return next((m for m in MULTIPLES if m <= step and 4 * m <= size), 1)
 
 
 def _alone(cost: LatencyCost, dense: Vector, at: int) -> NDArray[np.float64]:

@@ -48,9 +48,6 @@ ROUNDS = 4
 MARGIN = 1.01
 """Room below the limit: what a measurement must leave, and a corrected table adds, as the next one varies."""
 
-MUCH = 0.6
-"""Share of the time per MAC from which on a search among any widths says that multiples would be faster."""
-
 TABLE_NAME, BIAS_NAME = "latency_table.json", "latency.json"
 
 
@@ -236,11 +233,9 @@ class _Latency:
     def _measure(self, round_to: int | str) -> None:
         """What whole networks of widths as the candidates' will be say about the table."""
         what = _model(self._graph), self._graph, self._graph.inputs, self._table.target
-        if not isinstance(round_to, int):
-            round_to = self.cost.step = best_step(*what)
-        elif round_to == 1:
-            self.cost.step = best_step(*what, worth=MUCH)
-        anchored(self.cost, *what, round_to=round_to)
+        if round_to in ("auto", 1):
+            self.cost.step = best_step(*what)
+        anchored(self.cost, *what, round_to=round_to if isinstance(round_to, int) else self.cost.step)
 
     def _find(self, choice: LatencyChoice, segments: Any) -> LatencyTable:
         kept = None if self._directory is None else self._directory.path / TABLE_NAME

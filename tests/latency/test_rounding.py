@@ -60,16 +60,17 @@ def test_what_whole_networks_show_counts_up_to_half_a_group(step: int) -> None:
     cost, sizes = cost_of(1, 0.0)
     cost.step = step
     assert channel_multiples(cost, sizes) == tuple(
-        next(m for m in (64, 32, 16, 8, 4, 2, 1) if m == 1 or (m <= step and 2 * m <= size)) for size in sizes
+        next(m for m in (64, 32, 16, 8, 4, 2, 1) if m == 1 or (m <= step and 4 * m <= size)) for size in sizes
     )
 
 
 @pytest.mark.parametrize(("per_mac", "step"), [
-    ((1, 1, 1), 1),
-    ((1, 0.95, 0.91), 1),
-    ((1, 0.5, 0.48), 8),
-    ((1, 0.5, 0.4), 16),
-    ((1, 2, 0.5), 16),
+    ((1, 1, 1, 1), 1),
+    ((1, 0.95, 0.7, 0.61), 1),
+    ((1, 0.4, 0.4, 0.3), 4),
+    ((1, 0.7, 0.5, 0.31), 8),
+    ((1, 0.5, 0.5, 0.29), 16),
+    ((1, 2, 2, 0.5), 16),
 ])  # fmt: skip
 def test_the_smallest_step_that_is_worth_it(
     per_mac: tuple[float, ...], step: int, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """Searches under budgets that a device feels, on a real tiny network, real measurements included."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,7 @@ def test_widths_are_rounded_to_what_the_device_shows(
     table, asked = liked(4, monkeypatch, step)
     result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run", round_to="auto")
     sizes = sizes_of()
-    multiple = {name: 8 if step == 8 and size >= 16 else 4 for name, size in sizes.items()}
+    multiple = {name: 8 if step == 8 and size >= 32 else 4 for name, size in sizes.items()}
     rounded = {name: width for name, width in result.plan.widths.items() if sizes[name] >= 8}
     assert rounded and all(w % multiple[name] == 0 or w == sizes[name] for name, w in rounded.items())
     assert asked == [step]
@@ -188,19 +189,25 @@ def test_multiples_give_way_to_a_tight_budget(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_device_that_likes_multiples_much_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     table, _ = liked(1, monkeypatch, 16)
-    worth: list[float] = []
-    monkeypatch.setattr(device, "best_step", lambda *args, worth: worth_of(worth, 16))
-
-    def worth_of(given: float, step: int) -> int:
-        worth.append(given)
-        return step
-
-    result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run")
+    result = search("latency=90%", latency_table=table, run_dir=tmp_path / "run", round_to=1)
     text = "much faster here where widths are multiples of 16: round_to='auto'"
-    assert text in result.summary() and worth == [device.MUCH]
+    assert text in result.summary()
+    monkeypatch.setattr(device, "best_step", lambda *args: pytest.fail("it is known"))
     again = autoprune.resume(tmp_path / "run", model=network(), data=data())
-    assert text in again.summary() and len(worth) == 1
+    assert text in again.summary()
     assert text not in search("latency=90%", latency_table=table, round_to=2).summary()
+
+
+@pytest.mark.parametrize(("budget", "round_to"), [
+    ("latency=90%", "auto"), ("macs=90%,latency=90%", "auto"), ("macs=90%", 1),
+])  # fmt: skip
+def test_only_a_latency_budget_asks_for_multiples(
+    budget: str, round_to: int | str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table, _ = liked(1, monkeypatch, 1)
+    search(budget, latency_table=table, run_dir=tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["body"]
+    assert config["settings"]["round_to"] == round_to
 
 
 def test_rounding_by_the_table_needs_one() -> None:

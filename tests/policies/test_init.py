@@ -66,11 +66,12 @@ def test_zero_shot_is_left_out_where_it_is_greedy() -> None:
     assert len({tuple(episode.widths.values()) for episode in play(made, 3)}) == 3
 
 
-def test_the_noise_is_scaled() -> None:
+def test_the_noise_is_scaled_where_the_network_is_known() -> None:
     given = policy()
-    assert begun(given).sigma == 0.5 * DDPGAgent(make_env(), **SMALL).sigma
-    assert begun(given, init_noise=1.0).sigma == 0.3
-    assert begun(given, init_noise=0.0).sigma == 0.1, "the floor stays"
+    assert begun(given, blocks=2).sigma == 0.5 * DDPGAgent(make_env(), **SMALL).sigma
+    assert begun(given, blocks=2, init_noise=1.0).sigma == 0.3
+    assert begun(given, blocks=2, init_noise=0.0).sigma == 0.1, "the floor stays"
+    assert begun(given, blocks=3).sigma == DDPGAgent(make_env(), **SMALL).sigma
 
 
 def test_no_warmup() -> None:
