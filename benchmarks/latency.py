@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--input-shape", default="1,3,32,32")
     parser.add_argument("--backends", nargs="+", default=["eager", "onnxruntime"])
-    parser.add_argument("--candidates", type=int, default=60)
+    parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--points", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=50)

@@ -1,5 +1,6 @@
 """Sequential re-fit of a finished candidate on its own inputs."""
 
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from autoprune.calibration.intercept import LayerCall, NormCall
 from autoprune.calibration.leastsquares import Regression
 from autoprune.calibration.patches import Places, outputs_at
 from autoprune.calibration.reconstruct import by_group
+from autoprune.calibration.room import with_room
 from autoprune.calibration.targets import Targets, norms_of, record_targets
 from autoprune.data import Batch
 from autoprune.errors import ArgumentError
@@ -23,6 +25,8 @@ from autoprune.graph.export import evaluating, unwrap
 from autoprune.graph.types import Indices
 from autoprune.score.batches import call as forward
 from autoprune.score.batches import resident
+
+logger = logging.getLogger(__name__)
 
 AGREES = 1e-9
 """A layer whose relative squared error is below this is left as it is."""
@@ -61,7 +65,7 @@ class Refit:
         graph: Of the dense network.
         dense: The dense network, in any mode; untouched. Its values are noted once, here.
         batches: Inputs, or (inputs, labels), or dicts. All images are held in memory with the activations
-            of a few layers.
+            of a few layers; `refit` takes as many as there is room for.
         positions: Output positions per image and layer.
         ridge: Relative to the mean diagonal element of the moment; it draws towards the present weights.
         relu_steps: Steps of the fit in front of a ReLU; 0 ignores it.
@@ -143,7 +147,9 @@ def refit(
 ) -> None:
     """`Refit` for a single pruned network, in place.
 
-    Batch-norm statistics need no recalibration afterwards; it would undo a part of the fit.
+    Batch-norm statistics need no recalibration afterwards; it would undo a part of the fit. Of large images
+    only the first are used, so that the activations of the pass take about 1 GiB at most (but 128 of them);
+    each then gives more positions, as many as all together would have given.
 
     Args:
         dense: The dense network; untouched.
@@ -152,7 +158,7 @@ def refit(
         calibration: Not needed any more; may be None.
         keep: Units that stay, by group.
         batches: Images, as in `Refit`.
-        positions: As in `Refit`.
+        positions: As in `Refit`, of all images.
         ridge: As in `Refit`.
         relu_steps: As in `Refit`.
         seed: As in `Refit`.
@@ -161,7 +167,12 @@ def refit(
         ArgumentError: As in `Refit`.
         DataError: As in `Refit`.
     """
-    fit = Refit(graph, dense, batches, positions=positions, ridge=ridge, relu_steps=relu_steps, seed=seed)
+    kept, total = with_room(unwrap(dense), batches)
+    taken = sum(batch.size for batch in kept)
+    if taken < total:
+        positions = positions * total // taken
+        logger.info("re-fitting on %d of %d images, %d positions of each", taken, total, positions)
+    fit = Refit(graph, dense, kept, positions=positions, ridge=ridge, relu_steps=relu_steps, seed=seed)
     fit(pruned, keep)
 
 
