@@ -84,7 +84,7 @@ def as_searched(model: nn.Module, data: Any, plan: autoprune.Plan, seed: int) ->
     graph = autoprune.trace(model, next(iter(data.search_val))[0][:1])
     keep = {name: group.keep for name, group in plan.groups.items()}
     images = FirstImages(data.train, default("fit_images"), seed=seed, name="data.train")
-    refit(model, candidate, graph, None, keep, images, ridge=PULL, relu_steps=0, seed=seed)
+    refit(model, candidate, graph, keep, images, ridge=PULL, relu_steps=0, seed=seed)
     return candidate
 
 

@@ -58,7 +58,7 @@ class Case:
         if way in ("+ BN", "+ both"):
             recalibrate_bn(pruned, self.bn)
         if way == "re-fitted":
-            refit(self.model, pruned, self.graph, self.calibration, keep, self.images)
+            refit(self.model, pruned, self.graph, keep, self.images)
         return pruned
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from autoprune.calibration.calibration import Calibration
 from autoprune.calibration.chains import ADDITIONS, Chain, Tracked
 from autoprune.calibration.fold import Folding
 from autoprune.calibration.intercept import LayerCall, NormCall
@@ -136,7 +135,6 @@ def refit(
     dense: nn.Module,
     pruned: nn.Module,
     graph: PruneGraph,
-    calibration: Calibration | None,
     keep: Mapping[str, Sequence[int]],
     batches: Iterable[Any],
     *,
@@ -155,7 +153,6 @@ def refit(
         dense: The dense network; untouched.
         pruned: The candidate; changed in place.
         graph: Of the dense network.
-        calibration: Not needed any more; may be None.
         keep: Units that stay, by group.
         batches: Images, as in `Refit`.
         positions: As in `Refit`, of all images.

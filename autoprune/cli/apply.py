@@ -84,5 +84,5 @@ def _refitted(
     calibration = autoprune.calibrate(graph, dense, images)
     small = autoprune.apply(dense, plan, calibration)
     keep = {name: group.keep for name, group in plan.groups.items()}
-    refit(dense, small, graph, calibration, keep, images)
+    refit(dense, small, graph, keep, images)
     return small

@@ -121,7 +121,6 @@ def _refitted(problem: Problem, plan: Plan, candidate: Found) -> Found:
         subject.model,
         model,
         problem.graph,
-        problem.calibration,
         keep,
         subject.images.refit,
         seed=problem.seed,

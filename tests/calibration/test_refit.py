@@ -148,7 +148,7 @@ def test_refit_beats_the_symmetric_reconstruction(name: str) -> None:
     keep = prefix(s.graph, 0.6)
     pruned = pruned_of(s, keep)
     before = error(s.model, pruned, s.x)
-    refit(s.model, pruned, s.graph, s.calibration, keep, [s.x], positions=ALL)
+    refit(s.model, pruned, s.graph, keep, [s.x], positions=ALL)
     after = error(s.model, pruned, s.x)
     assert np.isfinite(after) and after < before
     assert not pruned.training
@@ -157,7 +157,7 @@ def test_refit_beats_the_symmetric_reconstruction(name: str) -> None:
 def test_nothing_lost_nothing_changed() -> None:
     s = setting("residual")
     same = copy.deepcopy(s.model)
-    refit(s.model, same, s.graph, None, {}, [s.x])
+    refit(s.model, same, s.graph, {}, [s.x])
     assert all(torch.equal(t, same.state_dict()[name]) for name, t in s.model.state_dict().items())
 
 
@@ -175,7 +175,7 @@ def test_units_that_do_nothing_are_removed_without_a_trace() -> None:
         pruned.b1.weight.mul_(0.9)
         pruned.nb2.running_mean.add_(1)
     assert error(s.model, pruned, s.x) > 1e-3
-    refit(s.model, pruned, s.graph, None, keep, [s.x], positions=ALL, ridge=1e-12)
+    refit(s.model, pruned, s.graph, keep, [s.x], positions=ALL, ridge=1e-12)
     assert error(s.model, pruned, s.x) < 1e-10
 
 
@@ -183,7 +183,7 @@ def test_the_last_layer_is_the_least_squares_fit_on_the_pruned_inputs() -> None:
     s = setting("residual")
     keep = prefix(s.graph, 0.5)
     pruned = pruned_of(s, keep)
-    refit(s.model, pruned, s.graph, None, keep, [s.x], positions=ALL, ridge=1e-12)
+    refit(s.model, pruned, s.graph, keep, [s.x], positions=ALL, ridge=1e-12)
     inputs: list[Tensor] = []
     pruned.head.register_forward_hook(lambda *args: inputs.append(args[1][0]))
     with torch.no_grad():
@@ -199,7 +199,7 @@ def test_a_residual_branch_repairs_the_stream() -> None:
     s = setting("residual")
     keep = {"a1.weight": list(range(5))}
     first, second = pruned_of(s, keep), pruned_of(s, keep)
-    refit(s.model, second, s.graph, None, keep, [s.x], positions=ALL)
+    refit(s.model, second, s.graph, keep, [s.x], positions=ALL)
     before, after = (
         float((stream(net, s.x) - stream(s.model, s.x)).square().mean()) for net in (first, second)
     )
@@ -239,7 +239,7 @@ def test_channels_that_the_batch_norm_silences_are_left_alone() -> None:
     keep = {"a1.weight": list(range(5))}
     pruned = pruned_of(s, keep)
     old = pruned.a2.weight[2].clone()
-    refit(s.model, pruned, s.graph, None, keep, [s.x])
+    refit(s.model, pruned, s.graph, keep, [s.x])
     assert torch.equal(pruned.a2.weight[2], old) and all(
         torch.isfinite(t).all() for t in pruned.state_dict().values()
     )
@@ -272,7 +272,7 @@ def test_resnet20_at_half_width(cifar: SimpleNamespace) -> None:
     first = apply(model, make_plan(graph, model, keep), calibration)
     second = copy.deepcopy(first)
     recalibrate_bn(first, [x])
-    refit(model, second, graph, calibration, keep, [x], positions=8)
+    refit(model, second, graph, keep, [x], positions=8)
 
     def divergence(net: nn.Module) -> float:
         with torch.no_grad():

@@ -52,7 +52,7 @@ def test_fewer_images_of_a_refit_give_more_positions(monkeypatch: pytest.MonkeyP
     second = copy.deepcopy(first)
     monkeypatch.setattr(room, "PASS_BYTES", 1)
     monkeypatch.setattr(room, "FEWEST", 8)
-    refit(model, first, graph, None, keep, x.split(5), positions=4)
+    refit(model, first, graph, keep, x.split(5), positions=4)
     Refit(graph, model, [x[:8]], positions=4 * 24 // 8)(second, keep)
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(),
                                                  strict=True))  # fmt: skip

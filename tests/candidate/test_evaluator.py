@@ -70,7 +70,7 @@ def test_a_candidate_equals_the_same_steps_on_fresh_networks(name: str, channels
     weights = Reconstruction(b.graph, b.model, b.calibration)(keep)
     assert weights
     expected.load_state_dict({**expected.state_dict(), **weights})
-    refit(b.model, expected, b.graph, None, keep, b.data[1:], ridge=PULL, relu_steps=0)
+    refit(b.model, expected, b.graph, keep, b.data[1:], ridge=PULL, relu_steps=0)
     built = b.evaluator.build(widths)
     assert not built.training
     x = b.case.inputs()

@@ -265,7 +265,7 @@ def test_least_squares_and_the_re_fit_work_on_graphs(name: str) -> None:
     calibration = calibrate(graph, model, data[:2])
     plain, fitted = apply(model, plan), apply(model, plan, calibration)
     again = copy.deepcopy(fitted)
-    refit(model, again, graph, calibration, keep, data[:2])
+    refit(model, again, graph, keep, data[:2])
     with torch.no_grad():
         errors = [float((net(data[2]) - model(data[2])).square().mean()) for net in (plain, fitted, again)]
     assert errors[1] < errors[0] and errors[2] < errors[0] and errors[2] != errors[1]
@@ -281,7 +281,7 @@ def test_the_re_fit_of_a_graph_is_that_of_the_class() -> None:
     found = []
     for one in (plain, graph):
         small = apply(model, make_plan(one, model, keep), calibration)
-        refit(model, small, one, calibration, keep, data)
+        refit(model, small, one, keep, data)
         state = copy.deepcopy(small.state_dict())
         recalibrate_bn(small, data)
         found.append((small.eval(), state, small.state_dict()))
