@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +47,9 @@ ROUNDS = 4
 MARGIN = 1.01
 """Room below the limit: what a measurement must leave, and a corrected table adds, as the next one varies."""
 
+CAREFUL = 0.93
+"""A candidate that the table sees at the limit and that takes less than this share of it is too small."""
+
 TABLE_NAME, BIAS_NAME = "latency_table.json", "latency.json"
 
 
@@ -56,7 +58,7 @@ class Bias(BaseModel):
 
     Attributes:
         anchors: Sums of layers and measured milliseconds of whole networks.
-        correction: What the candidates' times are multiplied by since a measurement broke the budget.
+        correction: What the candidates' times are multiplied by since a measurement showed it to be off.
         rounds: How often that happened.
         step: In whose multiples of channels whole networks are fast, where that was measured.
         table: SHA-256 of the file of the table.
@@ -157,7 +159,9 @@ class Device:
         episodes: int,
         go_on: Callable[[int], None],
     ) -> "tuple[Episode, Timed | None]":
-        """Time the best candidate; while it is not safely within the budget, correct the table and search on.
+        """Time the best candidate; while the table was off, correct it and search on.
+
+        It was where a candidate is not safely within the budget, and where it was kept far below it.
 
         Args:
             problem: The problem.
@@ -167,29 +171,28 @@ class Device:
             go_on: Runs so many further episodes.
 
         Returns:
-            The best episode that keeps the budget as far as that is known, and its times, which say whether
-            the budget holds; no times without a latency, or where the table is of another target.
+            The best of the timed episodes that keeps the budget, safely if possible, and its times, which say
+            whether the budget holds; no times without a latency, or where the table is of another target.
         """
-        if self._latency is None:
+        if self._latency is None or self._latency.foreign:
             return best, None
         best = _best(problem, recorder) or best
         timed = self._latency.time(problem, best)
-        held: tuple[Episode, Timed, Callable[[], None]] | None = None
-        while timed is not None and not _safe(timed) and self._latency.rounds < ROUNDS:
-            undo = self._latency.correct(problem, timed)
-            held = (best, timed, undo) if timed.holds else held
+        tried = [(best, timed)]
+        while self._latency.rounds < ROUNDS and self._latency.is_off(problem, timed):
+            self._latency.correct(problem, timed)
             before = len(recorder.history)
             go_on(ceil(episodes / 4))
             following = _best(problem, recorder)
             if following is None or len(recorder.history) == before:  # out of reach, or stopped
-                undo()
                 break
             best = following
             timed = self._latency.time(problem, best)
-        if timed is not None and not timed.holds and held is not None:  # what came later is no better
-            best, timed, undo = held
-            undo()
-        if timed is not None and not timed.holds:
+            tried.append((best, timed))
+        held = [(_safe(one), episode.reward, at) for at, (episode, one) in enumerate(tried) if one.holds]
+        best, timed = tried[max(held)[2] if held else -1]
+        self._latency.scale(timed.factor)
+        if not held:
             logger.warning("the measured latency breaks the budget: %s", timed)
         return best, timed
 
@@ -211,10 +214,10 @@ class _Latency:
         segments = segments_of(traced, graph)
         self._table = self._find(choice, segments)
         allowed = choice.allow_foreign or self._stored is not None
-        self._foreign = self._table.check_target(allow_foreign=allowed)
-        if self._foreign:
+        self.foreign = self._table.check_target(allow_foreign=allowed)
+        if self.foreign:
             self.remarks.append(
-                f"the latency table is of another target ({'; '.join(self._foreign)}): nothing was timed here"
+                f"the latency table is of another target ({'; '.join(self.foreign)}): nothing was timed here"
             )
         if missing := self._table.missing(segments):
             self.remarks.append(f"{len(missing)} layers were not in the latency table and were measured now")
@@ -222,7 +225,7 @@ class _Latency:
         self.cost = LatencyCost(segments, self._table)
         if self._stored is not None:
             self.cost.anchors, self.cost.step = self._stored.anchors, self._stored.step
-        elif not self._foreign:
+        elif not self.foreign:
             self._measure(round_to)
         if round_to == 1 and self.cost.step > 1:
             self.remarks.append(
@@ -259,13 +262,10 @@ class _Latency:
     def resume(self) -> None:
         if self._stored is not None:
             self.rounds = self._stored.rounds
-            self._scale(self._stored.correction)
-            self.save()  # which renews what was damaged
+            self.scale(self._stored.correction)  # which also renews what was damaged
 
-    def time(self, problem: "Problem", best: "Episode") -> Timed | None:
-        """Time a candidate beside the dense network; None where the table is of another target."""
-        if self._foreign:
-            return None
+    def time(self, problem: "Problem", best: "Episode") -> Timed:
+        """Time a candidate beside the dense network."""
         found = candidate(_model(self._graph), self._graph, best.widths)
         predicted = float(self.cost(problem.task.vector(best.widths)))
         dense_ms, found_ms = time_networks(
@@ -280,24 +280,32 @@ class _Latency:
             rounds=self.rounds,
         )
 
-    def correct(self, problem: "Problem", timed: Timed) -> Callable[[], None]:
-        """Raise all predicted times so far that this measurement would have been foreseen.
+    def is_off(self, problem: "Problem", timed: Timed) -> bool:
+        """Whether a measurement asks for a correction."""
+        if timed.limit_ms is None:
+            return False
+        if not _safe(timed):
+            return True
+        near = timed.predicted_ms > CAREFUL * problem.task.budget.limits["latency"]
+        return near and self._bias(problem, timed) < CAREFUL
 
-        Returns:
-            What takes it back.
-        """
+    def correct(self, problem: "Problem", timed: Timed) -> None:
+        """Multiply all predicted times so that this measurement would have been foreseen."""
+        bias = self._bias(problem, timed)
+        self.rounds += 1
+        self.scale(self.cost.factor * (bias if _safe(timed) else max(1.0, bias)) * MARGIN)
+        logger.info("the latency table was off: times are multiplied by %.3f", self.cost.factor)
+
+    def _bias(self, problem: "Problem", timed: Timed) -> float:
+        """The measured time over the predicted one, both as shares of their limits."""
         assert timed.limit_ms is not None
         limit = problem.task.budget.limits["latency"]
-        measured = timed.found_ms / timed.limit_ms * limit
-        before = self.cost.factor
-        self.rounds += 1
-        self._scale(self.cost.factor * max(1.0, measured / timed.predicted_ms) * MARGIN)
-        self.save()
-        logger.info("the latency table was off: times are multiplied by %.3f", self.cost.factor)
-        return partial(self._scale, before)
+        return timed.found_ms / timed.limit_ms * limit / timed.predicted_ms
 
-    def _scale(self, correction: float) -> None:
+    def scale(self, correction: float) -> None:
+        """Multiply all predicted times by this from now on."""
         self.cost.factor = correction
+        self.save()
 
     def _read_bias(self) -> Bias | None:
         path = None if self._directory is None else self._directory.path / BIAS_NAME
