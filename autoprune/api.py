@@ -184,9 +184,9 @@ def search(
             example) that loses no more; it is a reward of its own.
         latency_table: Times of layers from `autoprune profile`, or their file, for a latency budget; layers
             that it lacks are measured now. None measures all of them now, in PyTorch eager. At the end the
-            result is timed beside the dense network (`SearchResult.timed`); while it breaks the budget, or the
-            table kept it far below, the predicted times are corrected and the search goes on, at most four
-            times with a quarter of the episodes each; the best network that was timed and holds is returned.
+            result is timed beside the dense network (`SearchResult.timed`); while it breaks the budget, or
+            the table kept it far below, the predicted times are corrected and the search goes on, at most
+            four times with a quarter of the episodes each; the best of what was timed and holds is returned.
         allow_foreign_table: Accept a table of another machine, thread count or library version; the result
             is then not timed, and says so.
         init_policy: A policy of an earlier search, or of `learn_policy`, that the agent "ddpg" goes on with:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import autoprune
@@ -40,7 +41,7 @@ class Row:
 
     Attributes:
         name: As shown.
-        costs: MACs and parameters, and what else the budget names.
+        costs: MACs and parameters, and what else the budget names; a latency as measured here, if it was.
         score: Score on the search images, higher is better.
         before: Share of test images that are right before fine-tuning, None if it cannot be known.
         after: The same after it, None without fine-tuning.
@@ -65,6 +66,8 @@ def contenders(
 ) -> list[Contender]:
     """The dense network, uniform and greedy, each made with all steps of the search, and what was found.
 
+    All searches read the latency table of the first, if it has one.
+
     Args:
         result: Of the search.
         dense: The network that was searched.
@@ -74,13 +77,22 @@ def contenders(
         stage: Told what is being made.
     """
     found = [Contender("dense", dense, result.dense)]
+    latency = kept_table(result)
+    given = {} if latency is None else {"latency_table": latency, "allow_foreign_table": True}
+    further: dict[str, Any] = {"episodes": 1, "baselines": (), "run_dir": None, **given}
     for name in RIVALS:
         stage(f"making {name}")
-        rival = autoprune.search(
-            dense, example_inputs, data, **settings, agent=name, episodes=1, baselines=(), run_dir=None
-        )
+        rival = autoprune.search(dense, example_inputs, data, **settings, agent=name, **further)
         found.append(Contender(name, rival.model, rival.found))
     return [*found, Contender("found", result.model, result.found)]
+
+
+def kept_table(result: "SearchResult") -> Path | None:
+    """The latency table in the folder of a search, if it has one."""
+    from autoprune.run.device import TABLE_NAME
+
+    path = None if result.run_dir is None else result.run_dir / TABLE_NAME
+    return path if path is not None and path.exists() else None
 
 
 def compare(
@@ -92,6 +104,7 @@ def compare(
     step: Callable[[int, int], None] = lambda done, total: None,
     *,
     example_inputs: Any = None,
+    latency: Path | None = None,
 ) -> tuple[list[Row], "dict[str, nn.Module]"]:
     """Time every network, measure it on the test set, fine-tune a copy of it, and measure that.
 
@@ -103,6 +116,7 @@ def compare(
         stage: Told what is being done.
         step: Told how many epochs of how many are done, over all networks; 0 before the first.
         example_inputs: What the networks are timed on; None takes the first image of `data.train`.
+        latency: A latency table; the networks are timed as its layers were, if that is possible here.
 
     Returns:
         The rows, and the fine-tuned networks by name (none without fine-tuning).
@@ -110,7 +124,7 @@ def compare(
     rivals = list(networks)
     models = [copy.deepcopy(network.model).to(device) for network in rivals]
     stage("timing the networks")
-    times = milliseconds(models, example_inputs, data) or [None] * len(models)
+    times = milliseconds(models, example_inputs, data, latency) or [None] * len(models)
     rows, tuned, total = [], {}, epochs * len(models)
     if epochs:
         step(0, total)
@@ -125,7 +139,10 @@ def compare(
             tuned[network.name] = model
         measured = network.measured
         score = measured.evaluation.score
-        rows.append(Row(network.name, measured.costs, score, before, after, times[i]))
+        costs = {
+            name: times[i] or cost if name == "latency" else cost for name, cost in measured.costs.items()
+        }
+        rows.append(Row(network.name, costs, score, before, after, times[i]))
     return rows, tuned
 
 

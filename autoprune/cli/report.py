@@ -8,7 +8,7 @@ from rich.text import Text
 
 from autoprune.budget.messages import show
 from autoprune.cli.as_json import as_json, of_search
-from autoprune.cli.compare import Row, compare, contenders
+from autoprune.cli.compare import Row, compare, contenders, kept_table
 from autoprune.display import beside
 from autoprune.errors import AutopruneError
 from autoprune.report.words import scored
@@ -78,6 +78,7 @@ def report(
             seen.on_stage,
             seen.on_step,
             example_inputs=example_inputs,
+            latency=kept_table(result),
         )
         if result.run_dir is not None:
             from autoprune.report.comparison import record_comparison
@@ -98,7 +99,7 @@ def report(
 def table(rows: Sequence[Row], epochs: int) -> Table:
     """The comparison; the first row is what shares refer to."""
     heads = [*(LABELS.get(name, name) for name in rows[0].costs)]
-    timed = all(row.milliseconds is not None for row in rows)
+    timed = "latency" not in rows[0].costs and all(row.milliseconds is not None for row in rows)
     heads += [*["measured ms"] * timed, "search score"]
     tested = any(row.before is not None for row in rows)
     heads += ["test accuracy"] * tested + [f"after {epochs} epochs"] * (tested and bool(epochs))

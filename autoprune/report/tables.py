@@ -83,12 +83,14 @@ def tested(run: Run) -> Table | None:
     names = list(run.dense.costs)
     after = (f"after {epochs(comparison.epochs)}",) if tuned else ()
     accuracy = ("test accuracy", *after) if labeled else ()
-    heads = ("network", *map(label, names), *(("measured ms",) if timed else ()), *accuracy)
+    apart = timed and "latency" not in names
+    heads = ("network", *map(label, names), *(("measured ms",) if apart else ()), *accuracy)
+    dense = comparison.rows[0].costs
     texts = [
         (
             NAMES.get(row.name, row.name),
-            *(beside(row.costs[name], run.dense.costs[name]) for name in names if name in row.costs),
-            *((_time(row.milliseconds),) if timed else ()),
+            *(beside(row.costs[name], dense[name]) for name in names if name in row.costs),
+            *((_time(row.milliseconds),) if apart else ()),
             *((_share(row.before),) if labeled else ()),
             *((_share(row.after),) if tuned else ()),
         )

@@ -6,13 +6,16 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from autoprune.cli.compare import Contender, Row, accuracy_on_test, compare
+import autoprune
+from autoprune.cli.compare import Contender, Row, accuracy_on_test, compare, contenders, kept_table
 from autoprune.cli.demo_report import width_table
 from autoprune.cli.events import Events
 from autoprune.cli.report import SHAPING, ending, percent, places, report, table
 from autoprune.data import DataSplits
 from autoprune.display import beside
 from autoprune.errors import ModelError
+from autoprune.latency import LatencyTable, Target
+from tests.api import problem
 
 
 def text(renderable: object) -> str:
@@ -141,6 +144,46 @@ def test_a_comparison_leaves_the_networks_as_they_are_and_tunes_copies_alike() -
     ]
     assert steps == [(done, 6) for done in range(7)]
     assert all(row.milliseconds and row.milliseconds > 0 for row in rows)
+
+
+def test_a_latency_is_measured_as_the_table_of_the_search_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example, data = torch.zeros(1, 1, 8, 8), problem.data()
+    data = DataSplits(data.train, data.search_val, data.search_val)
+    found = autoprune.search(
+        problem.network(), example, data, "latency=90%", run_dir=tmp_path / "run",
+        **problem.QUICK | {"agent": "greedy", "episodes": 1, "baselines": ()},
+    )  # fmt: skip
+    kept = kept_table(found)
+    assert kept == tmp_path / "run" / "latency_table.json"
+    asked: list[object] = []
+
+    def rival(*args: object, **settings: object) -> object:
+        asked.append(settings["latency_table"])
+        return found
+
+    monkeypatch.setattr(autoprune, "search", rival)
+    networks = contenders(found, problem.network(), example, data, {"budget": "latency=90%"}, lambda _: None)
+    assert asked == [kept, kept]
+    backends: list[str] = []
+
+    def timed(networks: list[nn.Module], inputs: object, target: Target, **rest: object) -> list[float]:
+        backends.append(target.backend)
+        return [4.0, 3.0, 2.0, 1.5]
+
+    monkeypatch.setattr("autoprune.latency.time_networks", timed)
+    for backend in ("eager", "onnxruntime"):
+        table_of = LatencyTable.load(kept)
+        LatencyTable(Target.here(backend), table_of.layers).save(kept)
+        rows, _ = compare(networks, data, 0, None, lambda _: None, example_inputs=example, latency=kept)
+        assert backends.pop() == backend
+    drawn = text(table(rows, 0))
+    assert [row.costs["latency"] for row in rows] == [4.0, 3.0, 2.0, 1.5]
+    assert "1.500 (37.5%)" in drawn and "measured ms" not in drawn
+    LatencyTable(Target.here("compile", threads=77), table_of.layers).save(kept)
+    compare(networks, data, 0, None, lambda _: None, example_inputs=example, latency=kept)
+    assert backends.pop() == "eager", "times of another target"
 
 
 def test_zero_epochs_tune_nothing() -> None:
