@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from autoprune.errors import RunError
-from autoprune.files import sha256, write_tensors
+from autoprune.files import sha256, sweep, write_tensors
 from autoprune.run.stored import read_stored, write_stored
 
 logger = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Checkpoints:
 
     def _drop_old(self) -> None:
         """Remove everything but the two newest checkpoints: older ones, and what a killed process left."""
+        sweep(self.folder)
         kept = {path.stem for path in self._complete()[-2:]}
         for path in self.folder.iterdir():
             if path.stem not in kept:

@@ -1,5 +1,6 @@
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,20 @@ def test_a_write_that_the_system_cuts_off_leaves_the_old_checkpoints(big: str, t
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.stem != "000003"} == before
     assert loaded_number(Checkpoints(tmp_path)) == 2
+
+
+def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    save(tmp_path, 2)
+    names = {p.name for p in tmp_path.iterdir()}
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the limit kills in the midst of writing
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            Checkpoints(tmp_path).save(Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3))
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
+    assert {p.name for p in tmp_path.iterdir()} > names
+    Checkpoints(tmp_path).save(Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3))
+    assert {p.stem for p in tmp_path.iterdir()} == {"000002", "000003"}
