@@ -3,10 +3,9 @@
     PYTHONPATH=../shared/cifar python -m benchmarks.latency --model models:resnet20
     python -m benchmarks.latency --model benchmarks.mobilenet:mobilenet_v2
 
-Layers are measured once over a grid of widths; ten whole networks give what layers lack.
-The candidates are then predicted, and timed interleaved. Errors are those of the share of the dense network's
-time, which is measured both with the table and with the candidates: a shared machine has another speed each
-time. Cells are kept in `--folder`.
+Layers are measured once over a grid of widths; ten whole networks give what layers lack. These and the
+candidates are timed in turns: a shared machine has another speed each minute, which is not asked for here.
+Errors are those of the predicted share of the dense network's time. Cells are kept in `--folder`.
 """
 
 import argparse
@@ -37,7 +36,6 @@ from autoprune.latency import (
     measure,
     requests_of,
     segments_of,
-    time_networks,
 )
 from autoprune.latency.profile import target_of
 from autoprune.latency.target import Target
@@ -98,11 +96,12 @@ def _against(
     args: argparse.Namespace,
 ) -> Record:
     """Predicted and measured times of candidates whose widths are such multiples."""
-    anchored(cost, model, graph, inputs, target, round_to=max(multiples), rounds=args.rounds)
     half = half_the_macs(graph, multiples)
     vectors = np.concatenate([drawn(graph, args.candidates, args.seed, multiples), half[None]])
-    networks = [model, *(network_at(model, graph, vector) for vector in vectors)]
-    dense, *times = time_networks(networks, inputs, target, rounds=args.rounds)
+    beside = [network_at(model, graph, vector) for vector in vectors]
+    given = {"round_to": max(multiples), "rounds": args.rounds, "beside": beside}
+    dense, *times = anchored(cost, model, graph, inputs, target, **given)
+    times = times[-len(beside) :]
     macs = [graph.macs({g.name: int(w) for g, w in zip(graph.prunable, v, strict=True)}) for v in vectors]
     return {
         "anchors": cost.anchors,
@@ -122,7 +121,7 @@ def _points(measured: LatencyTable) -> int:
 def row(backend: str, round_to: str, whole: Record, record: Record) -> list[str]:
     """One line of the table."""
     found = np.array(record["measured"]) / record["dense"]
-    predicted = np.array(record["predicted"]) / record["anchors"][0][1]
+    predicted = np.array(record["predicted"]) / record["dense"]
     by_macs = np.array(record["macs"])
     errors, naive = np.abs(predicted / found - 1), np.abs(by_macs / found - 1)
     return [

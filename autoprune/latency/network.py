@@ -132,6 +132,7 @@ def anchored(
     *,
     round_to: int = 1,
     rounds: int = 20,
+    beside: Sequence[nn.Module] = (),
 ) -> list[float]:
     """Time whole networks of several widths, the dense one first, and make them the anchors of a cost.
 
@@ -143,14 +144,15 @@ def anchored(
         target: Backend and threads.
         round_to: Of which the widths are multiples, as those of the candidates will be.
         rounds: Timed passes of each, interleaved.
+        beside: Further networks that are timed in turns with these.
 
     Returns:
-        The measured milliseconds.
+        The measured milliseconds, those of the further networks behind the others.
     """
     vectors = [_sizes(graph), *(_around(graph, level, round_to) for level in LEVELS)]
     networks = [unwrap(model), *(_network(model, graph, vector) for vector in vectors[1:])]
-    times = time_networks(networks, example_inputs, target, rounds=rounds)
-    cost.anchors = tuple(zip((float(cost.raw(v)) for v in vectors), times, strict=True))
+    times = time_networks([*networks, *beside], example_inputs, target, rounds=rounds)
+    cost.anchors = tuple(zip((float(cost.raw(v)) for v in vectors), times[: len(vectors)], strict=True))
     return times
 
 

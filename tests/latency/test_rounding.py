@@ -103,8 +103,9 @@ def test_anchors_have_widths_like_the_candidates(round_to: int, monkeypatch: pyt
         return [float(i + 1) for i in range(len(networks))]
 
     monkeypatch.setattr(network, "time_networks", fake)
-    times = anchored(cost, model, traced.graph, inputs, table.target, round_to=round_to)
-    assert times[0] == 1 and seen[0] == 80 and len(cost.anchors) == len(seen) == 10
+    times = anchored(cost, model, traced.graph, inputs, table.target, round_to=round_to, beside=[model])
+    assert times == [float(n) for n in range(1, 12)] and seen.pop() == seen[0] == 80
+    assert [ms for _, ms in cost.anchors] == times[:10] and len(seen) == 10
     assert all(width % round_to == 0 for width in seen) and len(set(seen)) > 5
     assert (round_to == 8) == all(width % 8 == 0 for width in seen)
 
