@@ -99,7 +99,7 @@ def _against(
     half = half_the_macs(graph, multiples)
     vectors = np.concatenate([drawn(graph, args.candidates, args.seed, multiples), half[None]])
     beside = [network_at(model, graph, vector) for vector in vectors]
-    given = {"round_to": min(multiples), "rounds": args.rounds, "beside": beside}
+    given = {"round_to": cost.step, "rounds": args.rounds, "beside": beside}
     dense, *times = anchored(cost, model, graph, inputs, target, **given)
     times = times[-len(beside) :]
     macs = [graph.macs({g.name: int(w) for g, w in zip(graph.prunable, v, strict=True)}) for v in vectors]

@@ -24,7 +24,7 @@ from autoprune.calibration.statistics import (
 from autoprune.data import Batch, as_batch
 from autoprune.errors import ArgumentError, DataError, ModelError
 from autoprune.graph import Layer, PruneGraph
-from autoprune.graph.export import evaluating, unwrap
+from autoprune.graph.export import device_of, evaluating, unwrap
 from autoprune.score.batches import call
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def calibrate(
     gather = Gatherer(Subject(graph, model, cross_entropy if loss is None else loss, seed), chosen)
     check_weights(model, ModelError)
     layers, skipped = _measurable(graph)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     watch = _Measuring(model, layers, positions, seed)
     norms: dict[str, Norm] = {}
     images = 0

@@ -20,7 +20,7 @@ from autoprune.calibration.targets import Targets, norms_of, record_targets
 from autoprune.data import Batch
 from autoprune.errors import ArgumentError
 from autoprune.graph import Layer, PruneGraph
-from autoprune.graph.export import evaluating, unwrap
+from autoprune.graph.export import device_of, evaluating, unwrap
 from autoprune.graph.types import Indices
 from autoprune.score.batches import call as forward
 from autoprune.score.batches import resident
@@ -91,7 +91,7 @@ class Refit:
         if relu_steps < 0 or ridge < 0:
             raise ArgumentError(f"relu_steps and ridge must be at least 0, got {relu_steps} and {ridge}")
         dense = unwrap(dense)
-        device = next((p.device for p in dense.parameters()), torch.device("cpu"))
+        device = device_of(dense)
         self._whole: Batch = resident(batches, device, sys.maxsize)[0]
         parts = resident([self._whole], device, PART)
         self._graph = graph

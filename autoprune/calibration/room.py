@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from autoprune.data import Batch, as_batch
-from autoprune.graph.export import evaluating
+from autoprune.graph.export import device_of, evaluating
 from autoprune.score.batches import call as forward
 
 PASS_BYTES = 1 << 30
@@ -46,7 +46,7 @@ def with_room(model: nn.Module, batches: Iterable[Any]) -> tuple[list[Batch], in
 
 def largest_activation(model: nn.Module, batch: Batch) -> int:
     """Bytes of the largest tensor that a forward pass in evaluation mode makes."""
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     inputs = batch.to(device).inputs
     watch = _Largest((*model.parameters(), *model.buffers(), *pytree.tree_leaves(inputs)))
     with evaluating(model), torch.no_grad(), watch:

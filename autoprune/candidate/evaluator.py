@@ -6,13 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from autoprune.errors import ArgumentError
 from autoprune.graph import PruneGraph
-from autoprune.graph.export import unwrap
+from autoprune.graph.export import device_of, unwrap
 from autoprune.graph.interface import batch_size
 from autoprune.graph.types import Indices
 from autoprune.score import Evaluation, Score
@@ -239,7 +238,7 @@ def _fit(
 
     if inputs is None:
         return lambda candidate, keep: nullcontext()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     batches = resident(inputs, device, score.images.batch_size)
     if score.images.channels_last:
         batches = [as_channels_last(batch) for batch in batches]

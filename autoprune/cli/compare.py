@@ -139,9 +139,9 @@ def compare(
             tuned[network.name] = model
         measured = network.measured
         score = measured.evaluation.score
-        costs = {
-            name: times[i] or cost if name == "latency" else cost for name, cost in measured.costs.items()
-        }
+        costs = dict(measured.costs)
+        if "latency" in costs:
+            costs["latency"] = times[i] or costs["latency"]
         rows.append(Row(network.name, costs, score, before, after, times[i]))
     return rows, tuned
 

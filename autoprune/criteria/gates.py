@@ -12,6 +12,7 @@ from autoprune.criteria.criterion import Context
 from autoprune.criteria.filters import producers
 from autoprune.errors import ArgumentError
 from autoprune.graph import Axis, Group, PruneGraph
+from autoprune.graph.export import device_of
 
 
 class Relaxation(ABC):
@@ -166,7 +167,7 @@ class Gated(nn.Module):
         super().__init__()
         self.relaxation = relaxation(kind)
         self.network = model
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        device = device_of(model)
         self._names = [group.name for group in graph.prunable]
         self.gates = nn.ParameterList(
             [nn.Parameter(torch.full((group.size,), float(start), device=device)) for group in graph.prunable]

@@ -48,6 +48,12 @@ class Exported:
     aliases: dict[str, str] = field(default_factory=dict)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the model's first parameter or buffer."""
+    tensor = next(iter(model.parameters()), None)
+    return next((b.device for b in model.buffers()), torch.device("cpu")) if tensor is None else tensor.device
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside DataParallel, DistributedDataParallel and `torch.compile` wrappers."""
     while True:

@@ -15,7 +15,7 @@ from autoprune.criteria.obs import obs_update
 from autoprune.data import as_batch
 from autoprune.errors import ArgumentError
 from autoprune.graph import Layer, PruneGraph
-from autoprune.graph.export import evaluating
+from autoprune.graph.export import device_of, evaluating
 from autoprune.score.batches import call
 
 POSITIONS = 16
@@ -87,7 +87,7 @@ def layer_moments(
         Moments by name of the weight; transposed convolutions are left out.
     """
     watch = _Moments(model, [x for x in graph.layers if x.kind != "conv_transposed"], seed)
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     with evaluating(model), torch.no_grad():
         for raw in batches:
             batch = as_batch(raw).to(device)

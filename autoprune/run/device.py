@@ -191,7 +191,8 @@ class Device:
             tried.append((best, timed))
         held = [(_safe(one), episode.reward, at) for at, (episode, one) in enumerate(tried) if one.holds]
         best, timed = tried[max(held)[2] if held else -1]
-        self._latency.scale(timed.factor)
+        if timed.factor != self._latency.cost.factor:
+            self._latency.scale(timed.factor)
         if not held:
             logger.warning("the measured latency breaks the budget: %s", timed)
         return best, timed

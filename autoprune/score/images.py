@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from autoprune.data import Batch
 from autoprune.errors import ArgumentError, DataError, ModelError
-from autoprune.graph.export import evaluating
+from autoprune.graph.export import device_of, evaluating
 from autoprune.score.batches import as_channels_last, call, resident, within
 from autoprune.score.precision import PRECISIONS, check_precision, computing_in
 
@@ -87,7 +87,7 @@ class SearchImages:
         if not temperature > 0:
             raise ArgumentError(f"temperature must be above 0, got {temperature}")
         self._temperature = temperature
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        device = device_of(model)
         size = (128 if device.type == "cpu" else 512) if batch_size is None else batch_size
         if size < 1:
             raise ArgumentError(f"batch_size must be at least 1, got {size}")

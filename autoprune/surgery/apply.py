@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.errors import ArgumentError, PlanError
-from autoprune.graph.export import unwrap
+from autoprune.graph.export import device_of, unwrap
 from autoprune.surgery.attributes import allowed_attributes
 from autoprune.surgery.compare import dtype_of, outputs, relative, varied
 from autoprune.surgery.slicer import Slicer
@@ -84,7 +84,7 @@ def _noise(model: nn.Module, plan: "Plan") -> Any:
     if plan.inputs is None:
         return None
     dense = Slicer(model)({}).eval()
-    device = next((p.device for p in dense.parameters()), torch.device("cpu"))
+    device = device_of(dense)
     inputs = varied(make_inputs(plan.inputs, device, dtype_of(dense)), torch.Generator().manual_seed(0))
     try:
         found = outputs(dense, inputs)
@@ -132,7 +132,7 @@ def rewriter_of(model: nn.Module, plan: "Plan", example_inputs: Any = None) -> "
     assert plan.exported is not None
     model = unwrap(model)
     if plan.inputs is not None:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        device = device_of(model)
         example_inputs = make_inputs(plan.inputs, device, dtype_of(model))
     if example_inputs is None:
         raise ArgumentError(

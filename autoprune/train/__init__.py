@@ -1,7 +1,8 @@
 """Training that is just enough for pruned networks, and the accuracy it is measured by."""
 
+from autoprune.graph.export import device_of
 from autoprune.train.distill import Distillation, soft_divergence
-from autoprune.train.evaluate import accuracy, device_of, inference
+from autoprune.train.evaluate import accuracy, inference
 from autoprune.train.session import Session
 from autoprune.train.trainer import Trainer, finetune, sgd
 

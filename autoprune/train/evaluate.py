@@ -9,7 +9,7 @@ from torch import nn
 
 from autoprune.data import read
 from autoprune.errors import DataError
-from autoprune.graph.export import evaluating
+from autoprune.graph.export import device_of, evaluating
 from autoprune.score import logits_of
 from autoprune.score.batches import call
 
@@ -34,12 +34,6 @@ def accuracy(model: nn.Module, loader: Iterable[Any]) -> float:
             correct += int((logits_of(call(model, batch.inputs)).argmax(1) == batch.labels).sum())
             total += batch.size
     return correct / total
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """The device of the model's first parameter or buffer."""
-    tensor = next(iter(model.parameters()), None)
-    return next((b.device for b in model.buffers()), torch.device("cpu")) if tensor is None else tensor.device
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from autoprune.errors import ArgumentError
+from autoprune.graph.export import device_of
 from autoprune.train.distill import Distillation
-from autoprune.train.evaluate import device_of, training
+from autoprune.train.evaluate import training
 from autoprune.train.parallel import Parallel
 from autoprune.train.session import Session
 

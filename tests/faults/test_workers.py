@@ -19,6 +19,8 @@ from tests.faults.test_kills import without_faults
 
 EPISODES = 14
 SETTINGS = {"episodes": EPISODES, "workers": 2}
+PACE = 0.1
+"""Seconds that a search rests behind an episode where it must not end before a signal reaches it."""
 
 
 def hear(process: Process, word: object) -> None:
@@ -44,7 +46,7 @@ def kill_one(process: Process, choose: random.Random) -> None:
 
 def test_killed_workers_cost_no_episode(tmp_path: Path) -> None:
     choose, settings = random.Random(5), SETTINGS | {"episodes": 30}
-    with started(jobs.telling, tmp_path / "run", settings, None, 0.05) as process:
+    with started(jobs.telling, tmp_path / "run", settings, None, PACE) as process:
         for number in (0, 2, 5, 9):
             hear(process, number)
             time.sleep(choose.uniform(0, 0.1))
@@ -59,7 +61,7 @@ def test_killed_workers_cost_no_episode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None])
 def test_nobody_outlives_a_search(sign: signal.Signals | None, tmp_path: Path) -> None:
-    with started(jobs.telling, tmp_path / "run", SETTINGS | {"episodes": 8}) as process:
+    with started(jobs.telling, tmp_path / "run", SETTINGS, None, PACE) as process:
         hear(process, 3)
         assert len(workers_of(process)) == 2
         if sign is not None:
@@ -73,7 +75,7 @@ def test_nobody_outlives_a_search(sign: signal.Signals | None, tmp_path: Path) -
 def test_sigterm_finishes_as_ctrl_c_does(sign: signal.Signals, workers: int, tmp_path: Path) -> None:
     """Also where the whole group gets the signal, as from a terminal or a scheduler."""
     settings = {"episodes": EPISODES, "workers": workers}
-    with started(jobs.telling, tmp_path / "run", settings) as process:
+    with started(jobs.telling, tmp_path / "run", settings, None, PACE) as process:
         hear(process, 4)
         os.killpg(process.pid, sign)
         hear(process, "stopped")

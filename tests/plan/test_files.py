@@ -1,7 +1,5 @@
 import hashlib
 import os
-import resource
-import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from autoprune import files
+from tests.killed import killed_while
 
 
 def names(folder: Path) -> set[str]:
@@ -58,18 +57,10 @@ def test_a_failed_write_leaves_the_old_file(
 def test_a_killed_writer_leaves_only_what_is_swept(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the limit kills in the midst of writing
-            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-            if kind == "bytes":
-                files.write_bytes(path, bytes(100_000))
-            else:
-                files.write_tensors(path, {"a": torch.ones(100_000)})
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
+    if kind == "bytes":
+        killed_while(lambda: files.write_bytes(path, bytes(100_000)))
+    else:
+        killed_while(lambda: files.write_tensors(path, {"a": torch.ones(100_000)}))
     assert len(names(tmp_path)) > 1 and path.read_bytes() == b"old"
     files.sweep(tmp_path)
     assert names(tmp_path) == {"file"}

@@ -1,6 +1,5 @@
 import os
 import resource
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from autoprune.errors import RunError
 from autoprune.run.checkpoint import Checkpoint, Checkpoints
+from tests.killed import killed_while
 
 
 def state(number: int) -> dict[str, Any]:
@@ -142,15 +142,8 @@ def test_a_write_that_the_system_cuts_off_leaves_the_old_checkpoints(big: str, t
 def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     save(tmp_path, 2)
     names = {p.name for p in tmp_path.iterdir()}
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # the limit kills in the midst of writing
-            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-            Checkpoints(tmp_path).save(Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3))
-        finally:
-            os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
+    state = Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3)
+    killed_while(lambda: Checkpoints(tmp_path).save(state))
     assert {p.name for p in tmp_path.iterdir()} > names
-    Checkpoints(tmp_path).save(Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3))
+    Checkpoints(tmp_path).save(state)
     assert {p.stem for p in tmp_path.iterdir()} == {"000002", "000003"}
