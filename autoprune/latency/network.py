@@ -40,6 +40,7 @@ class Timed:
         found_ms: Median of the pruned one.
         predicted_ms: What the table said of it.
         limit_ms: The most that the budget allows, on the scale of `found_ms`; None without such a limit.
+        spread: Of several measurements, the longest over the median, which `found_ms` is.
         factor: The factor of the table in the end.
         rounds: How often the bias of the table was corrected.
         note: What a reader must know, for example that the table is of another machine.
@@ -49,6 +50,7 @@ class Timed:
     found_ms: float
     predicted_ms: float
     limit_ms: float | None = None
+    spread: float = 1.0
     factor: float = 1.0
     rounds: int = 0
     note: str = ""
@@ -74,6 +76,8 @@ class Timed:
             f"({100 * self.found_ms / self.dense_ms:.1f}%, {self.speedup:.2f}x)",
             f"predicted {self.predicted_ms:.3f} ms (error {100 * self.error:+.1f}%)",
         ]
+        if self.spread > 1:
+            parts[0] += f", the longest of several measurements {self.found_ms * self.spread:.3f} ms"
         if self.limit_ms is not None:
             parts.append(f"limit {self.limit_ms:.3f} ms {'holds' if self.holds else 'DOES NOT HOLD'}")
         if self.rounds:

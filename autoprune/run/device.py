@@ -44,8 +44,13 @@ logger = logging.getLogger(__name__)
 ROUNDS = 4
 """How often a table may be corrected before the search gives up."""
 
+TURNS, PASSES = 3, 20
+"""How often a candidate is timed, prepared anew every time as its memory then lies elsewhere, and how many
+passes that are."""
+
 MARGIN = 1.01
-"""Room below the limit: what a measurement must leave, and a corrected table adds, as the next one varies."""
+"""Room below the limit: what a measurement must leave, and a corrected table adds, as the next one varies. It
+is more where the measurements showed that they vary more."""
 
 CAREFUL = 0.93
 """A candidate that the table sees at the limit and that takes less than this share of it is too small."""
@@ -269,14 +274,21 @@ class _Latency:
         """Time a candidate beside the dense network."""
         found = candidate(_model(self._graph), self._graph, best.widths)
         predicted = float(self.cost(problem.task.vector(best.widths)))
-        dense_ms, found_ms = time_networks(
-            [_model(self._graph), found], self._graph.inputs, self._table.target
-        )
+        networks = [_model(self._graph), found]
+        turns = []
+        for _ in range(TURNS):
+            dense_ms, found_ms = time_networks(
+                networks, self._graph.inputs, self._table.target, rounds=PASSES
+            )
+            turns.append((found_ms / (_limit(problem, dense_ms) or dense_ms), dense_ms, found_ms))
+        turns.sort()
+        share, dense_ms, found_ms = turns[TURNS // 2]
         return Timed(
             dense_ms=dense_ms,
             found_ms=found_ms,
             predicted_ms=predicted,
             limit_ms=_limit(problem, dense_ms),
+            spread=turns[-1][0] / share,
             factor=self.cost.factor,
             rounds=self.rounds,
         )
@@ -294,7 +306,7 @@ class _Latency:
         """Multiply all predicted times so that this measurement would have been foreseen."""
         bias = self._bias(problem, timed)
         self.rounds += 1
-        self.scale(self.cost.factor * (bias if _safe(timed) else max(1.0, bias)) * MARGIN)
+        self.scale(self.cost.factor * (bias if _safe(timed) else max(1.0, bias)) * _room(timed))
         logger.info("the latency table was off: times are multiplied by %.3f", self.cost.factor)
 
     def _bias(self, problem: "Problem", timed: Timed) -> float:
@@ -332,7 +344,12 @@ class _Latency:
 
 def _safe(timed: Timed) -> bool:
     """Whether the budget holds, and will if it is measured again."""
-    return timed.limit_ms is None or timed.found_ms * MARGIN <= timed.limit_ms
+    return timed.limit_ms is None or timed.found_ms * _room(timed) <= timed.limit_ms
+
+
+def _room(timed: Timed) -> float:
+    """By which factor the next measurement may be longer."""
+    return max(MARGIN, timed.spread)
 
 
 def _bias(path: Path) -> Bias:

@@ -32,12 +32,14 @@ def search(budget: str, **changes: Any) -> Any:
     return autoprune.search(network(), EXAMPLE, data(), budget, **QUICK | {"baselines": ()} | changes)
 
 
-def timing(monkeypatch: pytest.MonkeyPatch, times: list[tuple[float, float]]) -> list[float]:
-    """Whole networks take what `times` says, the last one again and again."""
+def timing(
+    monkeypatch: pytest.MonkeyPatch, times: list[tuple[float, float]], calls: int = device.TURNS
+) -> list[float]:
+    """Dense and pruned network take what `times` says, so many calls each, and the last one from there on."""
     seen: list[float] = []
 
     def fake(networks: Any, inputs: Any, target: Any, **rest: Any) -> list[float]:
-        dense, found = times[min(len(seen), len(times) - 1)]
+        dense, found = times[min(len(seen) // calls, len(times) - 1)]
         seen.append(found)
         return [dense, found]
 
@@ -112,7 +114,7 @@ def test_a_small_latency_that_another_budget_made_is_no_fault_of_the_table(
     budget: str, table: LatencyTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = timing(monkeypatch, [(2.0, 0.5)])
-    assert search(budget, latency_table=table, agent="greedy").timed.rounds == 0 and len(seen) == 1
+    assert search(budget, latency_table=table, agent="greedy").timed.rounds == 0 and len(seen) == device.TURNS
 
 
 def test_gives_up_after_some_rounds_and_says_so(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +127,20 @@ def test_gives_up_after_some_rounds_and_says_so(table: LatencyTable, monkeypatch
 def test_a_latency_at_the_edge_is_not_enough(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = timing(monkeypatch, [(2.0, 1.79), (2.0, 1.7)])
     result = search(latency_table=table, budget="latency=90%", episodes=4)
-    assert result.timed is not None and result.timed.rounds == 1 and len(seen) == 2
+    assert result.timed is not None and result.timed.rounds == 1 and len(seen) == 2 * device.TURNS
+
+
+def test_a_latency_must_hold_in_every_turn(table: LatencyTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median holds by 5 %, but one of three measurements does not hold."""
+    timing(monkeypatch, [(2.0, 1.71), (2.0, 1.85), (4.0, 3.2), (2.0, 1.7)], calls=1)
+    result = search("latency=90%", latency_table=table)
+    assert result.timed is not None and result.timed.rounds == 1 and result.timed.spread == 1.0
+    assert result.timed.factor >= 1.85 / 1.71
+    timing(monkeypatch, [(2.0, 1.7), (4.0, 3.5), (2.0, 1.72)], calls=1)
+    timed = search("latency=90%", latency_table=table).timed
+    assert timed is not None and timed.rounds == 0 and (timed.dense_ms, timed.found_ms) == (2.0, 1.72)
+    assert timed.spread == pytest.approx(1.75 / 1.72)
+    assert "the longest of several measurements 1.750 ms" in str(timed)
 
 
 def test_what_held_at_the_edge_is_kept_where_nothing_better_comes(
