@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from autoprune.agents.ddpg.algorithm import AMCDDPG
 from autoprune.agents.ddpg.buffer import EpisodeBuffer
+from autoprune.agents.ddpg.climbing import climbed
 from autoprune.agents.ddpg.free import FreeEpisodes
 from autoprune.agents.ddpg.imitation import Imitation
 from autoprune.agents.ddpg.labels import standard_returns
@@ -75,6 +76,8 @@ class Dreamer:
             self._store(rollouts.observations, rollouts.actions, rollouts.vectors)
             self._learn(surrogate)
             met = _best(np.vstack([met, rollouts.vectors]), surrogate, self._settings.elites)
+            fresh.append(climbed(self._task, met[: self._settings.climbs], surrogate.totals, rng))
+            met = _best(np.vstack([met, fresh[-1]]), surrogate, self._settings.elites)
             self._imitate(met)
         self.elites = met
         known = tried if pending is None else np.vstack([tried, pending])

@@ -27,6 +27,7 @@ class DDPGSettings:
         gradient_steps: Updates of actor and critic per round of free episodes.
         imitation_steps: Updates of the actor per round towards the best candidates known.
         elites: How many candidates are imitated.
+        climbs: How many of these are improved by exchanges between two groups first, in every round.
         kept_rounds: Rounds of free episodes that the replay memory holds.
         optimism: Standard deviations of the surrogate by which a candidate's log loss is believed lower,
             times log2(1 + episodes / groups).
@@ -49,11 +50,12 @@ class DDPGSettings:
     around_reference: bool = True
     reach: float = 1.0
     curve_credit: bool = True
-    rounds: int = 2
+    rounds: int = 1
     batch_episodes: int = 192
     gradient_steps: int = 20
     imitation_steps: int = 20
     elites: int = 5
+    climbs: int = 3
     kept_rounds: int = 10
     optimism: float = 0.6
     hidden: tuple[int, ...] = (300, 300)
@@ -75,7 +77,15 @@ class DDPGSettings:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for name in ("batch_episodes", "elites", "kept_rounds", "batch_size", "memory"):
             _check(name, getattr(self, name), 1, whole=True)
-        for name in ("rounds", "gradient_steps", "imitation_steps", "warmup", "freeze", "replay_steps"):
+        for name in (
+            "rounds",
+            "gradient_steps",
+            "imitation_steps",
+            "climbs",
+            "warmup",
+            "freeze",
+            "replay_steps",
+        ):
             _check(name, getattr(self, name), 0, whole=True)
         for name in ("optimism", "actor_rate", "critic_rate", "noise", "noise_floor", "init_noise"):
             _check(name, getattr(self, name), 0)

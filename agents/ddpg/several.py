@@ -73,7 +73,9 @@ class SeveralAgent:
     """
 
     def __init__(self, courses: Sequence[Course], *, seed: int = 0, **changes: Any) -> None:
-        self.settings = make_settings("dyna", {"kept_rounds": 3, "reach": REACH} | changes)
+        self.settings = make_settings(
+            "dyna", {"rounds": 2, "climbs": 0, "kept_rounds": 3, "reach": REACH} | changes
+        )
         if not self.settings.rounds:
             raise ArgumentError("rounds must be at least 1: several networks are learned in free episodes")
         _check_alike([env for course in courses for env in course.real])

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autoprune.agents.models.additive import fit_weights
 from autoprune.budget.cost import Vector
 from autoprune.task import Task
 
@@ -16,7 +15,8 @@ _LENGTHS = (1.0, 2.0, 4.0, 8.0)
 _BUMPS = (0.03, 0.1, 0.3, 1.0, 3.0)
 _NOISES = (0.003, 0.01, 0.03, 0.1)
 _START = (1, 2, 1)
-_LINEAR = 0.1
+_LINEAR = 1.0
+"""Variance of the linear part at a typical candidate; every group has an equal share of it."""
 
 
 class _Fit(NamedTuple):
@@ -31,10 +31,12 @@ class _Fit(NamedTuple):
 class ProcessModel:
     """Predicts the logarithm of a candidate's loss, with an uncertainty.
 
-    The mean is the logarithm of the additive model; what it misses is a Gaussian process on the curve
-    errors with a linear part, a Matern 5/2 part and noise (Rasmussen and Williams 2006, equations 2.25,
-    2.26 and 4.17). Length scale, size of the Matern part and noise are climbed to on a grid by their
-    marginal likelihood, always from the same start, so that a fit depends on the data alone.
+    The mean is the logarithm of the sum of the curve errors, all weighted alike; what that misses is a
+    Gaussian process on the errors with a linear part, a Matern 5/2 part and noise (Rasmussen and Williams
+    2006, equations 2.25, 2.26 and 4.17). Length scale, size of the Matern part and noise are climbed to on a
+    grid by their marginal likelihood, always from the same start, so that a fit depends on the data alone.
+    Weights that were fitted beforehand would be explained twice: with more groups than candidates they follow
+    every accident, and what they leave looks certain.
 
     Args:
         task: The problem.
@@ -45,7 +47,8 @@ class ProcessModel:
     def __init__(self, task: Task, vectors: Vector, losses: Floats) -> None:
         self._task = task
         errors = task.errors(vectors)
-        self.weights = fit_weights(errors, losses)
+        self._weight = float(losses.mean()) / max(float(errors.sum(1).mean()), 1e-12)
+        self._linear = _LINEAR / errors.shape[1]
         self._center = errors.mean(0)
         self._scale = max(float(errors.std(0).mean()), 1e-6)
         self._points = (errors - self._center) / self._scale
@@ -64,14 +67,14 @@ class ProcessModel:
         points = (errors - self._center) / self._scale
         length, bump, _ = self._values(self._fit.indices)
         matern = _matern(_square_distances(points, self._points), length)
-        cross = self._variance * (_LINEAR * points @ self._points.T + bump * matern + 1.0)
+        cross = self._variance * (self._linear * points @ self._points.T + bump * matern + 1.0)
         mean = self._additive(errors) + self._offset + cross @ self._fit.solved
-        prior = self._variance * (_LINEAR * (points**2).sum(1) + bump + 1.0)
+        prior = self._variance * (self._linear * (points**2).sum(1) + bump + 1.0)
         explained = (np.linalg.solve(self._fit.factor, cross.T) ** 2).sum(0)
         return mean, np.sqrt(np.maximum(prior - explained, 1e-12))
 
     def _additive(self, errors: Floats) -> Floats:
-        result: Floats = np.log(np.maximum(errors @ self.weights, 1e-12))
+        result: Floats = np.log(np.maximum(self._weight * errors.sum(1), 1e-12))
         return result
 
     @staticmethod
@@ -93,7 +96,7 @@ class ProcessModel:
         length, bump, noise = self._values(indices)
         matern = _matern(self._distances, length)
         eye = np.eye(len(self._rest))
-        kernel = self._variance * (_LINEAR * self._products + bump * matern + noise * eye + 1.0)
+        kernel = self._variance * (self._linear * self._products + bump * matern + noise * eye + 1.0)
         factor = np.linalg.cholesky(kernel)
         solved = np.linalg.solve(factor.T, np.linalg.solve(factor, self._rest))
         prior = np.log(bump / 0.3) ** 2 / 8 + np.log(noise / 0.01) ** 2 / 8 + np.log(length / 3) ** 2 / 4

@@ -25,6 +25,25 @@ def test_one_candidate_gives_equal_weights() -> None:
     assert np.allclose(weights, 2.0)
 
 
+def test_few_candidates_of_many_groups_are_believed_less() -> None:
+    """Twelve candidates cannot tell 40 weights: what they seem to say is worse than equal weights."""
+    rng = np.random.default_rng(0)
+    truth = 10.0 ** rng.uniform(-0.3, 0.3, 40)
+    gains = []
+    for _ in range(20):
+        known, new = rng.uniform(0.5, 1, (12, 40)), rng.uniform(0.5, 1, (300, 40))
+        losses = known @ truth * np.exp(0.05 * rng.standard_normal(12))
+
+        def skill(weights: np.ndarray, new: np.ndarray = new) -> float:
+            return float(np.corrcoef(new @ weights, new @ truth)[0, 1])
+
+        gains.append([skill(fit_weights(known, losses)), skill(fit_weights(known, losses, ridge=1e-3))])
+    few, sure = np.mean(gains, axis=0)
+    assert few > sure + 0.02
+    many = rng.uniform(0.5, 1, (4000, 40))
+    assert np.allclose(fit_weights(many, many @ truth), truth, rtol=0.05)
+
+
 def test_weights_are_positive() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -52,7 +71,7 @@ def test_the_process_against_dense_formulas() -> None:
         for i, x in enumerate(a):
             for j, y in enumerate(b):
                 r = np.sqrt(5) * np.linalg.norm(x - y) / length
-                result[i, j] = 0.1 * x @ y + bump * (1 + r + r * r / 3) * np.exp(-r) + 1
+                result[i, j] = x @ y / len(x) + bump * (1 + r + r * r / 3) * np.exp(-r) + 1
         return model._variance * result
 
     errors = task.errors(vectors)
@@ -60,11 +79,12 @@ def test_the_process_against_dense_formulas() -> None:
     x, z = (errors - errors.mean(0)) / scale, (task.errors(at) - errors.mean(0)) / scale
     noise = model._variance * model._values(model._fit.indices)[2]
     gram = kernel(x, x) + noise * np.eye(len(x))
-    prior = np.log(errors @ model.weights)
+    weight = losses.mean() / errors.sum(1).mean()
+    prior = np.log(weight * errors.sum(1))
     rest = np.log(losses) - prior
     offset = np.median(rest)
     expected = (
-        np.log(task.errors(at) @ model.weights)
+        np.log(weight * task.errors(at).sum(1))
         + offset
         + kernel(z, x) @ np.linalg.inv(gram) @ (rest - offset)
     )

@@ -22,7 +22,7 @@ def begun(given: Policy, blocks: int = 3, **changes: Any) -> DDPGAgent:
 
 def far(given: Policy) -> Policy:
     """The same policy with other actions, so that it differs from greedy for sure."""
-    state = {name: tensor * 3 for name, tensor in given.tensors.items()}
+    state = {name: tensor * 10 for name, tensor in given.tensors.items()}
     made = begun(given)
     made._algorithm.begin_with(state, 0)
     return made.policy
