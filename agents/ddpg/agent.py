@@ -33,8 +33,8 @@ class DDPGAgent(ProposingAgent):
     """DDPG (Lillicrap et al. 2016, arXiv:1509.02971) as in AMC (He et al. 2018, arXiv:1802.03494), and more.
 
     With the default variant `dyna`, an episode is: fit a surrogate to all evaluated candidates; let the
-    policy play free episodes in it with noise, learn from them, and imitate the best; then play the
-    most promising of these episodes on the environment. The first episode is the greedy allocation. The other
+    policy play free episodes in it with noise and learn from them; improve the best by exchanges between
+    groups, and imitate them; then play the most promising of all that on the environment. The first episode is the greedy allocation. The other
     variants leave parts of that out, down to `amc`: DDPG from scratch with one reward per episode.
 
     Args:
