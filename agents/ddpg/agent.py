@@ -34,8 +34,9 @@ class DDPGAgent(ProposingAgent):
 
     With the default variant `dyna`, an episode is: fit a surrogate to all evaluated candidates; let the
     policy play free episodes in it with noise and learn from them; improve the best by exchanges between
-    groups, and imitate them; then play the most promising of all that on the environment. The first episode is the greedy allocation. The other
-    variants leave parts of that out, down to `amc`: DDPG from scratch with one reward per episode.
+    groups, and imitate them; then play the most promising of all that on the environment. The first episode
+    is the greedy allocation. The other variants leave parts of that out, down to `amc`: DDPG from scratch
+    with one reward per episode.
 
     Args:
         env: The environment.
