@@ -71,7 +71,7 @@ def render(args: argparse.Namespace, found: dict[int, dict[str, Record]], timed:
         ])  # fmt: skip
     rows.append(
         [
-            "under MACs at the time of the first row",
+            "under MACs at the time of the first row (of the fastest, where none is as fast)",
             "",
             "",
             "",

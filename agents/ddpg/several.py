@@ -58,7 +58,7 @@ class SeveralAgent:
     The importance carries nearly all that moves to another network; what the actor adds to it is particular
     to few networks, so that it is trained with noise on the features and stays near the reference. Where no
     importance moves, as from one network alone, actor and critic stay as they are, for these networks
-    (`Policy.knows`).
+    (`Policy.knows`). There are no exchanges here: an actor near the reference cannot follow them.
 
     Args:
         courses: The networks; all environments have one observation set and equal bounds of the keep ratio.

@@ -47,13 +47,12 @@ class ProcessModel:
     def __init__(self, task: Task, vectors: Vector, losses: Floats) -> None:
         self._task = task
         errors = task.errors(vectors)
-        self._weight = float(losses.mean()) / max(float(errors.sum(1).mean()), 1e-12)
         self._linear = _LINEAR / errors.shape[1]
         self._center = errors.mean(0)
         self._scale = max(float(errors.std(0).mean()), 1e-6)
         self._points = (errors - self._center) / self._scale
         targets = np.log(losses)
-        rest = targets - self._additive(errors)
+        rest = targets - _additive(errors)
         self._offset = float(np.median(rest))
         self._rest = rest - self._offset
         self._variance = max(float(targets.var()), 1e-4)
@@ -68,14 +67,10 @@ class ProcessModel:
         length, bump, _ = self._values(self._fit.indices)
         matern = _matern(_square_distances(points, self._points), length)
         cross = self._variance * (self._linear * points @ self._points.T + bump * matern + 1.0)
-        mean = self._additive(errors) + self._offset + cross @ self._fit.solved
+        mean = _additive(errors) + self._offset + cross @ self._fit.solved
         prior = self._variance * (self._linear * (points**2).sum(1) + bump + 1.0)
         explained = (np.linalg.solve(self._fit.factor, cross.T) ** 2).sum(0)
         return mean, np.sqrt(np.maximum(prior - explained, 1e-12))
-
-    def _additive(self, errors: Floats) -> Floats:
-        result: Floats = np.log(np.maximum(self._weight * errors.sum(1), 1e-12))
-        return result
 
     @staticmethod
     def _values(indices: tuple[int, int, int]) -> tuple[float, float, float]:
@@ -113,6 +108,12 @@ def _neighbors(indices: tuple[int, int, int]) -> list[tuple[int, int, int]]:
         if 0 <= moved[axis] < counts[axis]:
             found.append((moved[0], moved[1], moved[2]))
     return found
+
+
+def _additive(errors: Floats) -> Floats:
+    """Logarithm of the sum; a common factor is part of the offset."""
+    result: Floats = np.log(np.maximum(errors.sum(1), 1e-12))
+    return result
 
 
 def _square_distances(a: Floats, b: Floats) -> Floats:

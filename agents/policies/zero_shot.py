@@ -16,11 +16,10 @@ from autoprune.criteria import rank, statistics_of
 from autoprune.data import FirstImages
 from autoprune.errors import ArgumentError
 from autoprune.graph import trace
-from autoprune.graph.export import unwrap
+from autoprune.graph.export import device_of, unwrap
 from autoprune.plan import Plan, make_plan
 from autoprune.surgery import proven
 from autoprune.task import Task
-from autoprune.train import device_of
 
 if TYPE_CHECKING:
     from autoprune.agents.policies.policy import Policy

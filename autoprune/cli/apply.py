@@ -73,8 +73,8 @@ def _refitted(
     from autoprune.calibration import refit
     from autoprune.cli.shapes import example_inputs, load_data
     from autoprune.data import FirstImages
+    from autoprune.graph.export import device_of
     from autoprune.surgery.apply import rewriter_of
-    from autoprune.train import device_of
 
     splits = load_data(data)
     images = FirstImages(splits.train, count, seed=0, name="data.train", device=device_of(dense))

@@ -34,9 +34,9 @@ def milliseconds(
     from torch.utils import _pytree as pytree
 
     from autoprune.cli.shapes import example_inputs as from_data
+    from autoprune.graph.export import device_of
     from autoprune.latency import LatencyTable, time_networks
     from autoprune.latency.profile import target_of
-    from autoprune.train import device_of
 
     device = device_of(networks[0])
     try:

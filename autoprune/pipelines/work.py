@@ -18,7 +18,7 @@ from autoprune.data import FirstImages, Splits
 from autoprune.errors import ArgumentError, DataError
 from autoprune.files import StrPath
 from autoprune.graph import PruneGraph, trace
-from autoprune.graph.export import unwrap
+from autoprune.graph.export import device_of, unwrap
 from autoprune.measures import measure
 from autoprune.pipelines.folder import Folder, opened_folder
 from autoprune.pipelines.options import Options
@@ -29,7 +29,7 @@ from autoprune.plan import make_plan
 from autoprune.run.checks import check_data, check_model, digest_of, tensors_of
 from autoprune.surgery import proven
 from autoprune.surgery.apply import pruned
-from autoprune.train import Trainer, accuracy, device_of
+from autoprune.train import Trainer, accuracy
 from autoprune.train.parallel import Parallel
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from autoprune.criteria import rank, statistics_of
 from autoprune.data import FirstImages, Splits
 from autoprune.errors import ArgumentError, BudgetError, DataError
 from autoprune.graph import PruneGraph, trace
-from autoprune.graph.export import unwrap
+from autoprune.graph.export import device_of, unwrap
 from autoprune.latency import LatencyCost, channel_multiples
 from autoprune.run.checks import check_model, check_runs
 from autoprune.run.config import Settings
@@ -31,7 +31,6 @@ from autoprune.score import Score
 from autoprune.score.precision import check_precision
 from autoprune.surgery import proven
 from autoprune.task import Task
-from autoprune.train import device_of
 
 if TYPE_CHECKING:
     from autoprune.criteria import Criterion

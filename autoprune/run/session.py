@@ -15,6 +15,7 @@ from autoprune.candidate.cluster import LOCAL, RayWorkers
 from autoprune.envs import PruningEnv
 from autoprune.errors import ArgumentError
 from autoprune.files import write_text
+from autoprune.graph.export import device_of
 from autoprune.io import save
 from autoprune.latency.clock import pinned
 from autoprune.plan import Plan
@@ -36,7 +37,6 @@ from autoprune.run.result import Measured, SearchResult
 from autoprune.run.signals import StopRequest
 from autoprune.run.study import StudyMirror
 from autoprune.run.transfer import learned, save_policy
-from autoprune.train import device_of
 
 ALLOCATIONS = {"uniform": uniform, "greedy": greedy}
 

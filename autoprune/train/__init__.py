@@ -1,6 +1,5 @@
 """Training that is just enough for pruned networks, and the accuracy it is measured by."""
 
-from autoprune.graph.export import device_of
 from autoprune.train.distill import Distillation, soft_divergence
 from autoprune.train.evaluate import accuracy, inference
 from autoprune.train.session import Session
@@ -11,7 +10,6 @@ __all__ = [
     "Session",
     "Trainer",
     "accuracy",
-    "device_of",
     "finetune",
     "inference",
     "sgd",

@@ -12,7 +12,7 @@ from tests.agents.problem import make_task
 
 
 class Promise:
-    """Minus a weighted sum of the curve errors; remembers whether every candidate asked for was allowed."""
+    """Minus a weighted sum of the curve errors; only candidates within the budget may be asked for."""
 
     def __init__(self, task: Task, seed: int) -> None:
         self.task = task

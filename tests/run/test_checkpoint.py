@@ -142,8 +142,8 @@ def test_a_write_that_the_system_cuts_off_leaves_the_old_checkpoints(big: str, t
 def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     save(tmp_path, 2)
     names = {p.name for p in tmp_path.iterdir()}
-    state = Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3)
-    killed_while(lambda: Checkpoints(tmp_path).save(state))
+    full = Checkpoint({"weights": torch.zeros(4096)}, [{}] * 3)
+    killed_while(lambda: Checkpoints(tmp_path).save(full))
     assert {p.name for p in tmp_path.iterdir()} > names
-    Checkpoints(tmp_path).save(state)
+    Checkpoints(tmp_path).save(full)
     assert {p.stem for p in tmp_path.iterdir()} == {"000002", "000003"}
