@@ -28,7 +28,6 @@ from autoprune.criteria import rank
 from autoprune.data import FirstImages
 from autoprune.graph import trace
 from autoprune.locate import call
-from autoprune.run.problem import REFIT_IMAGES
 from autoprune.score import KL, SearchImages
 from autoprune.sensitivity import spearman
 from benchmarks.compare import README
@@ -44,7 +43,7 @@ class Way(NamedTuple):
     relu_steps: int = 0
 
 
-FINAL = Way(REFIT_IMAGES, 16, FINAL_PULL, relu_steps=3)
+FINAL = Way(default("calibration_images"), 16, FINAL_PULL, relu_steps=3)
 DEFAULT = Way(default("fit_images"), 16, PULL)
 WAYS = (
     DEFAULT,

@@ -122,7 +122,7 @@ def _refitted(problem: Problem, plan: Plan, candidate: Found) -> Found:
         model,
         problem.graph,
         keep,
-        subject.images.refit,
+        subject.images.calibration,
         seed=problem.seed,
     )
     evaluation = evaluate(problem, model)

@@ -37,24 +37,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REFIT_IMAGES = 1000
-"""More gave no better networks (CIFAR ResNets, 1,000 against 2,000) and take memory."""
-
 
 @dataclass(frozen=True, eq=False)
 class Images:
     """The images that a search reads.
 
     Attributes:
-        calibration: Of `data.train`, read anew in every pass.
+        calibration: Of `data.train`, read anew in every pass; the final network is re-fitted on them too.
         fit: The first of them, on which every candidate is re-fitted.
-        refit: The first of them, for the re-fit of the final network, which holds them in memory.
         search: Of `data.search_val`, for scores.
     """
 
     calibration: FirstImages
     fit: FirstImages
-    refit: FirstImages
     search: FirstImages
 
 
@@ -139,7 +134,6 @@ def _images(data: Splits, settings: Settings, device: torch.device) -> Images:
     return Images(
         calibration=first(data.train, settings.calibration_images, "data.train"),
         fit=first(data.train, settings.fit_images, "data.train"),
-        refit=first(data.train, min(REFIT_IMAGES, settings.calibration_images), "data.train"),
         search=first(data.search_val, settings.search_images, "data.search_val"),
     )
 
