@@ -1,6 +1,6 @@
 """What becomes of a layer's output before the next layer reads it: batch norm, a sum, a ReLU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import ref
@@ -8,6 +8,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils import _pytree as pytree
 
 from autoprune.calibration.intercept import LayerCall, Norm, NormCall, Watch
 from autoprune.graph import Layer
@@ -19,7 +20,7 @@ ADDITIONS = frozenset(
         *(_ATEN.add.Tensor, _ATEN.add_.Tensor),
     }
 )
-_RELUS = frozenset(
+RELUS = frozenset(
     {
         *(functional.relu, functional.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
         *(_ATEN.relu.default, _ATEN.relu_.default),
@@ -62,7 +63,7 @@ class Tracked:
         return note
 
 
-def find_chains(model: nn.Module, layers: Sequence[Layer], run: Any) -> dict[str, Chain]:
+def find_chains(model: nn.Module, layers: Sequence[Layer], run: Callable[[], Any]) -> dict[str, Chain]:
     """What follows every layer, seen in one forward pass.
 
     Of two layers whose outputs are added to each other, the one with the larger patches joins: it can make
@@ -71,14 +72,14 @@ def find_chains(model: nn.Module, layers: Sequence[Layer], run: Any) -> dict[str
     Args:
         model: The network, in eval mode.
         layers: The layers; those that run more than once have no chain.
-        run: Runs the network once.
+        run: Runs the network once and gives its outputs.
 
     Returns:
         By name of the layer's weight.
     """
     watch = _Following(model, layers)
     with torch.no_grad(), watch:
-        run()
+        watch.returned(run())
     found = {name: marks[0].chain() for name, marks in watch.marks.items() if len(marks) == 1}
     for first, second in watch.met:
         if not (found.get(first.layer, Chain()).joins and found.get(second.layer, Chain()).joins):
@@ -117,6 +118,10 @@ class _Following(Watch):
         self.met: list[tuple[_Mark, _Mark]] = []
         self._tracked = Tracked()
 
+    def returned(self, outputs: Any) -> None:
+        """What the network returns is read by whoever called it."""
+        self._use(pytree.tree_leaves(outputs), "caller")
+
     def on_layer(self, call: LayerCall) -> Tensor:
         self._use([call.named["input"]], "layer")
         output = call.run()
@@ -144,7 +149,7 @@ class _Following(Watch):
         result = function(*args, **kwargs)
         if not _tensors((result,)):
             return result
-        if function in _RELUS:
+        if function in RELUS:
             self._use(leaves, "relu")
         elif function in ADDITIONS and not kwargs and len(leaves) == 2 and leaves[0].shape == leaves[1].shape:
             self._meet(leaves, result)

@@ -16,7 +16,7 @@ from autoprune.calibration.leastsquares import Regression
 from autoprune.calibration.patches import Places, outputs_at
 from autoprune.calibration.reconstruct import by_group
 from autoprune.calibration.room import with_room
-from autoprune.calibration.targets import Targets, norms_of, record_targets
+from autoprune.calibration.targets import Targets, record_targets
 from autoprune.data import Batch
 from autoprune.errors import ArgumentError
 from autoprune.graph import Layer, PruneGraph
@@ -99,8 +99,9 @@ class Refit:
         self._layers = [x for x in graph.layers if x.kind != "conv_transposed" and x.calls == 1]
         buffers = dict(dense.named_buffers())
         self._targets = record_targets(dense, self._layers, parts, positions, seed)
-        self._norms = norms_of(self._targets)
-        self._variances = {n.variance: buffers[n.variance].clone() for n in self._norms.values()}
+        self._chains = {name: target.chain for name, target in self._targets.items()}
+        norms = [chain.norm for chain in self._chains.values() if chain.norm is not None]
+        self._variances = {norm.variance: buffers[norm.variance].clone() for norm in norms}
         self._places: dict[str, Places] = {}
 
     def __call__(self, pruned: nn.Module, keep: Mapping[str, Sequence[int]]) -> Folding:
@@ -120,10 +121,12 @@ class Refit:
         pruned = unwrap(pruned)
         slices = self._graph.slices(keep)
         self._restore_variances(pruned, slices)
-        watch = _Refitting(pruned, self._layers, self._targets, self._places, slices, *self._settings)
+        watch = _Refitting(
+            pruned, self._layers, self._chains, self._targets, self._places, slices, *self._settings
+        )
         with evaluating(pruned), torch.no_grad(), watch:
             forward(pruned, self._whole.inputs)
-        return Folding(pruned, self._layers, self._norms, watch.made)
+        return Folding(pruned, self._layers, self._chains, watch.made)
 
     def _restore_variances(self, pruned: nn.Module, slices: Slices) -> None:
         buffers = dict(pruned.named_buffers())
@@ -193,19 +196,20 @@ class _Refitting(Folding):
         self,
         model: nn.Module,
         layers: Sequence[Layer],
+        chains: Mapping[str, Chain],
         targets: Mapping[str, Targets],
         places: dict[str, Places],
         slices: Slices,
         ridge: float,
         relu_steps: int,
     ) -> None:
-        super().__init__(model, layers, norms_of(targets))
+        super().__init__(model, layers, chains)
         self._targets, self._slices, self._places = targets, slices, places
         self._ridge, self._relu_steps = ridge, relu_steps
         self._changed = False
         self._pending = Tracked()
         self._waiting = 0
-        self._fed = {norm.mean for norm in self._norms.values()}
+        self._fed = {chain.norm.mean for chain in chains.values() if chain.norm is not None}
 
     def on_layer(self, call: LayerCall) -> Tensor:
         name = call.layer.weight
@@ -238,7 +242,7 @@ class _Refitting(Folding):
                 waiting: _Pending | None = self._pending.pop(own)
                 if waiting is not None:
                     self._join(waiting, own, other)
-        return function(*args, **kwargs)
+        return super().on_other(function, args, kwargs)
 
     def _missing(self) -> str:
         return "some residual branches are not added to anything" if self._waiting else super()._missing()
@@ -248,6 +252,7 @@ class _Refitting(Folding):
         value = super().on_layer(waiting.call)
         final = value if waiting.norm is None else super().on_norm(waiting.norm.at(value))
         own.set_(final)  # type: ignore[call-overload]
+        self._cut[own] = self._cut.pop(final)
         self._waiting -= 1
 
     def _fit(self, call: LayerCall, target: Targets, other: Tensor | None) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from autoprune.calibration.chains import ADDITIONS, Chain, Tracked, find_chains
-from autoprune.calibration.intercept import LayerCall, Norm, NormCall, Watch
+from autoprune.calibration.intercept import LayerCall, NormCall, Watch
 from autoprune.calibration.patches import outputs_at, sample
 from autoprune.data import Batch
 from autoprune.graph import Layer
@@ -64,11 +64,6 @@ def record_targets(
         for name, values in recorder.values.items()
         if len(values) == len(parts)
     }
-
-
-def norms_of(targets: Mapping[str, Targets]) -> dict[str, Norm]:
-    """The batch norms right behind layers, by name of the layer's weight."""
-    return {name: t.chain.norm for name, t in targets.items() if t.chain.norm is not None}
 
 
 class _Recorder(Watch):

@@ -1,9 +1,13 @@
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from autoprune.calibration import Refit, calibrate
-from autoprune.calibration.chains import find_chains
+from autoprune.calibration.chains import RELUS, find_chains
 from autoprune.calibration.fold import Folding
 from autoprune.calibration.intercept import NormCall, Watch
 from autoprune.candidate import CandidateEvaluator
@@ -28,7 +32,7 @@ class Norms(Watch):
 def folding(model: nn.Module, x: Tensor) -> Folding:
     graph = trace(model, x[:2])
     chains = find_chains(model, graph.layers, lambda: model(x))
-    return Folding(model, graph.layers, {n: c.norm for n, c in chains.items() if c.norm is not None})
+    return Folding(model, graph.layers, chains)
 
 
 @pytest.mark.parametrize("name", ["residual", "plain", "mobile", "projection", "normalized read twice"])
@@ -46,6 +50,75 @@ def test_the_same_values_without_the_norms(name: str) -> None:
                 torch.testing.assert_close(s.model(s.x), expected, rtol=1e-10, atol=1e-10)
     assert outer.count == 0
     torch.testing.assert_close(s.model(s.x), expected, rtol=0, atol=0)
+
+
+class Cuts(Watch):
+    """Tells of every ReLU whether it wrote where its input was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, [])
+        self.placed: list[bool] = []
+
+    def on_other(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        place = args[0].data_ptr() if function in RELUS else 0
+        result = function(*args, **kwargs)
+        if function in RELUS:
+            self.placed.append(result.data_ptr() == place)
+        return result
+
+
+@pytest.mark.parametrize(
+    ("how", "in_place"),
+    [("projection", True), ("number", False), ("normalized read twice", False), ("sum read twice", False)],
+)
+def test_a_relu_that_alone_reads_a_value_writes_there(how: str, in_place: bool) -> None:
+    x = images()
+    model = trained(Odd(how), x).eval()
+    context, cuts = folding(model, x), Cuts(model)
+    with torch.no_grad():
+        expected = model(x)
+        with context, cuts:
+            torch.testing.assert_close(model(x), expected, rtol=1e-10, atol=1e-10)
+    assert cuts.placed == [in_place]
+
+
+def test_every_relu_of_a_residual_network_writes_in_place_while_it_is_re_fitted_and_scored() -> None:
+    s = setting("residual")
+    keep = prefix(s.graph, 0.5)
+    pruned, cuts = pruned_of(s, keep), Cuts(s.model)
+    fit = Refit(s.graph, s.model, [s.x])
+    with cuts:
+        context = fit(pruned, keep)
+    with torch.no_grad(), context, cuts:
+        pruned.eval()(s.x)
+    assert len(cuts.placed) == 10 and all(cuts.placed)
+
+
+class Shown(nn.Module):
+    """Returns values of its layers beside its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.first, self.second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        before = self.one(x)
+        between = self.second(self.two(F.relu(self.first(before))))
+        return {"logits": self.last(F.relu(between).mean((2, 3))), "shown": [before, between]}
+
+
+def test_values_that_are_returned_are_what_they_are_by_themselves() -> None:
+    x = images()
+    model = Shown().to(x.dtype)
+    model(x)
+    model.eval()
+    context = folding(model, x)
+    with torch.no_grad():
+        expected = model(x)
+        with context:
+            torch.testing.assert_close(model(x), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_norm_whose_input_is_read_twice_runs() -> None:
