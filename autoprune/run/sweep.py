@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from autoprune.display import Shown
 from autoprune.errors import ArgumentError
 from autoprune.files import StrPath, replaced_file, write_text
+from autoprune.run.asked import check_asked, recordable
 from autoprune.run.checks import parsed_budget
 from autoprune.run.directory import RunDirectory
-from autoprune.run.parts import name_of
 from autoprune.run.result import SearchResult, format_table
 from autoprune.run.stored import read_stored, write_stored, written_to
 
@@ -153,7 +153,7 @@ def sweep_budgets(
     folder = None if run_dir is None else Path(run_dir)
     if folder is not None:
         asked = {"agent": agent, "agent_settings": agent_settings, **settings}
-        _record(folder, [str(budget) for budget in parsed], {k: _plain(v) for k, v in asked.items()})
+        _record(folder, [str(budget) for budget in parsed], recordable(asked))
     shared = [name for name in parsed[0].names if all(name in budget.names for budget in parsed)]
     points: list[SweepPoint] = []
     result: SearchResult | None = None
@@ -179,13 +179,7 @@ def _record(folder: Path, budgets: list[str], asked: dict[str, Any]) -> None:
     path = folder / RECORD_NAME
     if path.exists():
         before = read_stored(path)
-        for name in sorted({*before["asked"], *asked}):
-            old, new = (repr(d[name]) if name in d else "its default" for d in (before["asked"], asked))
-            if old != new:
-                raise ArgumentError(
-                    f"run_dir '{folder}' holds a sweep with {name}={old}, got {new}; give the same to go on, "
-                    "or another folder"
-                )
+        check_asked(folder, "a sweep", before["asked"], asked)
         known = before["budgets"]
         if budgets[: len(known)] != known:
             raise ArgumentError(
@@ -197,17 +191,6 @@ def _record(folder: Path, budgets: list[str], asked: dict[str, Any]) -> None:
     with written_to(folder, "choose a run_dir that you may write to"):
         folder.mkdir(parents=True, exist_ok=True)
         write_stored(path, {"budgets": budgets, "asked": asked})
-
-
-def _plain(value: Any) -> Any:
-    """A setting as it is recorded: JSON, or the name of what is none."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(part) for part in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value) if isinstance(value, Path) else name_of(value)
 
 
 def _seeded(agent: str, last: SearchResult) -> Callable[..., Any]:

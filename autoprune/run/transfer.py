@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 INIT_NAME, POLICY_NAME = "init_policy", "policy"
 """Folders of a run: the policy that it began with, and the one that it ended with."""
 
+LESSONS_NAME = "lessons.json"
+"""What says that a folder is the run of `learn_policy`."""
+
 
 def taken(init_policy: "Policy | StrPath | None", agent: Any) -> "Policy | None":
     """The policy that a search is given: itself, from its folder, or from the folder of the run that made it.
@@ -47,7 +50,7 @@ def policy_folder(path: Path) -> Path:
     Raises:
         ArgumentError: A run that left no policy behind.
     """
-    if not (path / "config.json").is_file():
+    if not any((path / name).is_file() for name in ("config.json", LESSONS_NAME)):
         return path
     if not (path / POLICY_NAME).is_dir():
         raise ArgumentError(f"the run '{path}' holds no policy: it is not finished, or its agent has none")
