@@ -388,6 +388,7 @@ def export(
     to: str = "onnx",
     example_inputs: Any = None,
     model: nn.Module | None = None,
+    dynamic_batch: bool = False,
 ) -> "Deployed":
     """Write a network as a file that other programs run, read it again, compare and time it.
 
@@ -401,13 +402,17 @@ def export(
         example_inputs: What the network is run on; a program takes inputs of these shapes. None takes those
             of the run.
         model: The dense network of a run; None makes it from the recorded source.
+        dynamic_batch: Whether a program takes batches of any size. The batch is the first dimension of the
+            first input and of all others that are as long.
 
     Returns:
         The largest difference between file and network, and the times of both.
 
     Raises:
-        ArgumentError: An unknown format, a wrong suffix, missing inputs, plan or libraries.
-        ModelError: The network cannot be exported, or the file computes something else.
+        ArgumentError: An unknown format, a wrong suffix, missing inputs, plan or libraries; `dynamic_batch`
+            with inputs that have no batch, or with "safetensors".
+        ModelError: The network cannot be exported, or not for any batch size, or the file computes something
+            else.
         RunError: The folder holds no finished run.
         PlanError: A file of the run is damaged.
         OSError: The file cannot be written.
@@ -417,17 +422,19 @@ def export(
     if isinstance(source, nn.Module):
         if example_inputs is None:
             raise ArgumentError("example_inputs must be given to export a network")
-        return export_network(source, path, to=to, example_inputs=example_inputs)
+        return export_network(source, path, to=to, example_inputs=example_inputs, dynamic_batch=dynamic_batch)
     from autoprune.run.pruned import read_pruned
     from autoprune.run.result import SearchResult
 
     if isinstance(source, SearchResult):
         if example_inputs is None:
             raise ArgumentError("example_inputs must be given to export the result of a search")
-        return export_network(source.model, path, to=to, example_inputs=example_inputs, plan=source.plan)
-    run = read_pruned(source, model)
-    inputs = run.example_inputs if example_inputs is None else example_inputs
-    return export_network(run.model, path, to=to, example_inputs=inputs, plan=run.plan)
+        network, inputs, plan = source.model, example_inputs, source.plan
+    else:
+        run = read_pruned(source, model)
+        inputs = run.example_inputs if example_inputs is None else example_inputs
+        network, plan = run.model, run.plan
+    return export_network(network, path, to=to, example_inputs=inputs, plan=plan, dynamic_batch=dynamic_batch)
 
 
 def sensitivity(

@@ -15,6 +15,9 @@ def export(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="By default pruned.onnx or pruned.pt2 in the run."),
     ] = None,
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="The program takes batches of any size.")
+    ] = False,
     model: RecordedModel = None,
     input_shape: Shapes = None,
     progress: Progress = Shown.bar,
@@ -42,6 +45,7 @@ def export(
             to=to,
             example_inputs=example_inputs(input_shape, None) if input_shape else None,
             model=None if model is None else load_model(model),
+            dynamic_batch=dynamic_batch,
         )
         seen.on_stage("done")
     show([f"Written to {made}."])

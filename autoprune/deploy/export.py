@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from autoprune.budget.messages import did_you_mean
 from autoprune.deploy.deployed import Deployed
@@ -13,6 +14,7 @@ from autoprune.deploy.formats import PROGRAMS, Outputs, tensors_of
 from autoprune.errors import ArgumentError, ModelError
 from autoprune.files import StrPath, replaced_file
 from autoprune.graph.export import evaluating, split_inputs, unwrap
+from autoprune.graph.interface import batch_size, with_batch
 from autoprune.io import WEIGHTS, save
 from autoprune.latency.clock import interleaved_ms
 from autoprune.train.evaluate import inference
@@ -32,6 +34,7 @@ def export_network(
     to: str,
     example_inputs: Any,
     plan: "Plan | None" = None,
+    dynamic_batch: bool = False,
     rounds: int = 20,
 ) -> Deployed:
     """Write a network in evaluation mode, read the file again, compare and time it.
@@ -46,32 +49,40 @@ def export_network(
         example_inputs: A tensor, a tuple of arguments or a dict of keyword arguments; a program takes inputs
             of these shapes.
         plan: What the network was made with; needed for "safetensors".
+        dynamic_batch: Whether a program takes batches of any size. The batch is the first dimension of the
+            first input and of all others that are as long. The file is then compared at several sizes.
         rounds: Timed passes of each, interleaved.
 
     Returns:
         The largest difference, and the times.
 
     Raises:
-        ArgumentError: An unknown format, a wrong suffix, no plan where one is needed, or missing libraries.
-        ModelError: The network cannot be exported, or the file computes something else.
+        ArgumentError: An unknown format, a wrong suffix, no plan where one is needed, missing libraries, or
+            `dynamic_batch` with inputs that have no batch or with "safetensors".
+        ModelError: The network cannot be exported, or not for any batch size, or the file computes something
+            else.
         PlanError: The plan is of another network.
         OSError: The file cannot be written.
     """
     target = _checked(Path(path), to, plan)
+    if dynamic_batch:
+        _check_dynamic(to, example_inputs)
     network, threads = unwrap(model), torch.get_num_threads()
     args, kwargs = split_inputs(example_inputs)
-    with inference(network):
-        expected = [tensor.clone() for tensor in tensors_of(network(*args, **kwargs))]
+    sizes = {1, 2, 3} - {batch_size(example_inputs)} if dynamic_batch else ()
+    cases = [(args, kwargs), *(split_inputs(with_batch(example_inputs, size)) for size in sizes)]
+    expected = [_outputs(network, *case, own=case is cases[0]) for case in cases]
     if to in PROGRAMS:
-        with evaluating(network):
-            content = PROGRAMS[to].pack(network, args, kwargs)
+        content = _packed(network, to, example_inputs, dynamic_batch)
         with replaced_file(target) as temporary:
             temporary.write_bytes(content)
-            run = PROGRAMS[to].read(temporary, args, kwargs, threads)
-            difference, scale = _compared(expected, run(), target)
+            runs = [PROGRAMS[to].read(temporary, a, k, threads) for a, k in cases]
+            compared = [_compared(e, run(), target) for e, run in zip(expected, runs, strict=True)]
     else:
-        run = _saved(network, target, plan, args, kwargs)
-        difference, scale = _compared(expected, run(), target)
+        runs = [_saved(network, target, plan, args, kwargs)]
+        compared = [_compared(expected[0], runs[0](), target)]
+    run = runs[0]
+    difference, scale = (max(values) for values in zip(*compared, strict=True))
 
     def original() -> Any:
         with torch.inference_mode():
@@ -91,6 +102,51 @@ def _checked(path: Path, to: str, plan: "Plan | None") -> Path:
     if to in PROGRAMS and path.suffix != PROGRAMS[to].suffix:
         raise ArgumentError(f"path must end with {PROGRAMS[to].suffix} for to='{to}', got '{path.name}'")
     return path
+
+
+def _outputs(network: nn.Module, args: Any, kwargs: Any, own: bool) -> list[Tensor]:
+    """What the network makes of the example inputs (`own`), or of another batch."""
+    try:
+        with inference(network):
+            return [tensor.clone() for tensor in tensors_of(network(*args, **kwargs))]
+    except Exception as error:  # a forward may raise anything
+        if own:
+            raise
+        raise ModelError(
+            f"the network does not run on batches of another size, so leave dynamic_batch out: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_dynamic(to: str, example_inputs: Any) -> None:
+    if to not in PROGRAMS:
+        raise ArgumentError(f"dynamic_batch goes with {' and '.join(PROGRAMS)}, got to='{to}'; leave it out")
+    if not batch_size(example_inputs):
+        raise ArgumentError("dynamic_batch needs example_inputs with a batch, got none; leave it out")
+
+
+def _packed(network: nn.Module, to: str, example_inputs: Any, dynamic_batch: bool) -> bytes:
+    """The content of a program's file."""
+    dynamic = None
+    if dynamic_batch:
+        # torch.export takes a size of 1 for a constant, and equal sizes for one
+        size = max(2, batch_size(example_inputs) or 0)
+        example_inputs = with_batch(example_inputs, size)
+        open_ = {0: torch.export.Dim("batch")}
+
+        def marked(leaf: Any) -> Any:
+            return open_ if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == size else None
+
+        args, kwargs = pytree.tree_map(marked, split_inputs(example_inputs))
+        dynamic = args or kwargs
+    args, kwargs = split_inputs(example_inputs)
+    try:
+        with evaluating(network):
+            return PROGRAMS[to].pack(network, args, kwargs, dynamic)
+    except ModelError as error:
+        if dynamic is None:
+            raise
+        raise ModelError(f"{error}; where it fixes the batch size, leave dynamic_batch out") from error
 
 
 def _saved(network: nn.Module, path: Path, plan: "Plan | None", args: Any, kwargs: Any) -> Outputs:

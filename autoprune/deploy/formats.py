@@ -21,17 +21,18 @@ class Format(NamedTuple):
 
     Attributes:
         suffix: Of the file's name.
-        pack: The content of the file for a network, given args and kwargs of its forward.
+        pack: The content of the file for a network, given args and kwargs of its forward, and which of
+            their sizes stay open, as `torch.export` takes them (None fixes all).
         read: Reads the file and gives what runs it, with so many threads.
     """
 
     suffix: str
-    pack: Callable[[nn.Module, tuple[Any, ...], Mapping[str, Any]], bytes]
+    pack: Callable[[nn.Module, tuple[Any, ...], Mapping[str, Any], Any], bytes]
     read: Callable[[Path, tuple[Any, ...], Mapping[str, Any], int], Outputs]
 
 
-def _pack_onnx(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-    program = onnx_program(model, args, kwargs)
+def _pack_onnx(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic: Any) -> bytes:
+    program = onnx_program(model, args, kwargs, dynamic)
     try:
         return bytes(program.model_proto.SerializeToString())
     except ValueError as error:  # a message of protobuf has at most 2 GiB
@@ -44,10 +45,10 @@ def _read_onnx(path: Path, args: tuple[Any, ...], kwargs: Mapping[str, Any], thr
     return lambda: [torch.from_numpy(output) for output in session.run(None, feed)]
 
 
-def _pack_program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+def _pack_program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic: Any) -> bytes:
     try:
         with quiet():
-            program = torch.export.export(model, args, dict(kwargs), strict=False)
+            program = torch.export.export(model, args, dict(kwargs), strict=False, dynamic_shapes=dynamic)
             buffer = io.BytesIO()
             torch.export.save(program, buffer)
     except Exception as error:  # export raises anything that the forward raises

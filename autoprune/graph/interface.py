@@ -105,12 +105,18 @@ def batch_size(example_inputs: Any) -> int | None:
 
 
 def grown(example_inputs: Any, by: int) -> Any:
-    """The same inputs with a larger batch: the first rows of every tensor that shares the batch, repeated."""
+    """The same inputs with a larger batch, if they have one; see `with_batch`."""
     size = batch_size(example_inputs)
+    return with_batch(example_inputs, size + by) if size else example_inputs
 
-    def more(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.ndim and len(value) == size and size:
-            return torch.cat([value, *[value[:1]] * by])
+
+def with_batch(example_inputs: Any, size: int) -> Any:
+    """The same inputs with another batch: the first rows of every tensor that shares it, repeated."""
+    own = batch_size(example_inputs)
+
+    def resized(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.ndim and len(value) == own:
+            return value[torch.arange(size, device=value.device) % len(value)]
         return value
 
-    return pytree.tree_map(more, example_inputs)
+    return pytree.tree_map(resized, example_inputs)

@@ -94,8 +94,16 @@ def _onnxruntime(model: nn.Module, inputs: Any, threads: int) -> Run:
     return run
 
 
-def onnx_program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+def onnx_program(
+    model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], dynamic: Any = None
+) -> Any:
     """The network as ONNX, by the exporter that builds on `torch.export`.
+
+    Args:
+        model: In evaluation mode.
+        args: Of its forward.
+        kwargs: Likewise.
+        dynamic: Which sizes stay open, as `torch.export` takes them; None fixes all.
 
     Raises:
         ArgumentError: The libraries are missing.
@@ -104,7 +112,9 @@ def onnx_program(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     check_backend("onnxruntime")
     try:
         with quiet():
-            return torch.onnx.export(model, args, kwargs=dict(kwargs), dynamo=True, verbose=False)
+            return torch.onnx.export(
+                model, args, kwargs=dict(kwargs), dynamo=True, verbose=False, dynamic_shapes=dynamic
+            )
     except Exception as error:  # export raises anything
         raise ModelError(f"torch.onnx.export refuses the network: {_first(error)}") from error
 

@@ -47,6 +47,10 @@ def pruned(case: nets.Case) -> tuple[nn.Module, Plan]:
     return autoprune.apply(model, plan), plan
 
 
+def pruned_plan() -> Plan:
+    return pruned(nets.Case(nets.Shared, (3, 6)))[1]
+
+
 def in_new_process(to: str, path: Path, x: torch.Tensor, cwd: Path) -> torch.Tensor:
     """What a process without autoprune makes of the file."""
     block = "for name in list(sys.modules):\n    assert not name.startswith('autoprune')\n"
@@ -92,6 +96,72 @@ def test_keyword_inputs_and_several_outputs(tmp_path: Path) -> None:
         assert (
             export_network(Two(), tmp_path / name, to=to, example_inputs=inputs, rounds=1).difference < 1e-5
         )
+
+
+class Scaled(nn.Module):
+    """Two inputs with a batch, and one without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return self.last(x) * y.sum(1, keepdim=True) * scale
+
+
+@pytest.mark.parametrize("to", PROGRAMS)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_any_batch_runs_without_this_library(to: str, batch: int, tmp_path: Path) -> None:
+    if to == "onnx":
+        pytest.importorskip("onnxruntime")
+    model, _ = pruned(nets.Case(nets.Mobile, (2, 3, 8, 8)))
+    path = tmp_path / PROGRAMS[to]
+    export_network(
+        model, path, to=to, example_inputs=torch.randn(batch, 3, 8, 8), dynamic_batch=True, rounds=1
+    )
+    for size in (1, 4):
+        x = torch.randn(size, 3, 8, 8)
+        with torch.no_grad():
+            expected = model.eval()(x)
+        torch.testing.assert_close(in_new_process(to, path, x, tmp_path), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("to", PROGRAMS)
+@pytest.mark.parametrize("named", [False, True])
+def test_any_batch_of_several_inputs(to: str, named: bool, tmp_path: Path) -> None:
+    if to == "onnx":
+        pytest.importorskip("onnxruntime")
+    inputs: Any = {"x": torch.randn(2, 4), "y": torch.randn(2, 2), "scale": torch.randn(3)}
+    inputs = inputs if named else tuple(inputs.values())
+    made = export_network(
+        Scaled(), tmp_path / PROGRAMS[to], to=to, example_inputs=inputs, dynamic_batch=True, rounds=1
+    )
+    assert made.difference < 1e-5
+
+
+def test_a_batch_that_cannot_be_left_open(tmp_path: Path) -> None:
+    class Fixed(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).view(2, 3)
+
+    class Specialized(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + (1 if len(x) > 2 else 0)
+
+    case: dict[str, Any] = {"example_inputs": torch.ones(2, 4), "dynamic_batch": True}
+    with pytest.raises(
+        ModelError, match="does not run on batches of another size, so leave dynamic_batch out"
+    ):
+        export_network(Fixed(4, 3), tmp_path / "a.pt2", to="torch", **case)
+    with pytest.raises(ModelError, match="refuses the network: .*; where it fixes the batch size, leave dyn"):
+        export_network(Specialized(4, 3), tmp_path / "a.pt2", to="torch", **case)
+    with pytest.raises(ArgumentError, match="dynamic_batch goes with onnx and torch, got to='safetensors'"):
+        export_network(nn.Linear(4, 3), tmp_path / "a", to="safetensors", plan=pruned_plan(), **case)
+    with pytest.raises(ArgumentError, match="dynamic_batch needs example_inputs with a batch, got none"):
+        export_network(
+            nn.Linear(4, 3), tmp_path / "a.pt2", to="torch", example_inputs=(1.0,), dynamic_batch=True
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_safetensors_are_what_load_reads(tmp_path: Path) -> None:
@@ -161,7 +231,8 @@ def test_a_run_by_the_command(to: str, run: tuple[Path, Any], tmp_path: Path) ->
     if to == "onnx":
         pytest.importorskip("onnxruntime")
     out = tmp_path / PROGRAMS.get(to, "folder")
-    done = invoke(app, ["export", str(run[0]), "--to", to, "--out", str(out)])
+    further = ["--dynamic-batch"] if to in PROGRAMS else []
+    done = invoke(app, ["export", str(run[0]), "--to", to, "--out", str(out), *further])
     assert done.exit_code == 0, done.stderr
     assert out.exists() and re.search(r"read again, largest difference", done.stdout)
 
