@@ -6,12 +6,8 @@ PYTHONPATH=../shared/cifar python -m benchmarks.candidate --model models:resnet5
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from autoprune.calibration import Calibration, calibrate
 from autoprune.candidate import CandidateEvaluator
@@ -23,22 +19,7 @@ from autoprune.score import KL, SearchImages
 from autoprune.score.batches import as_channels_last, resident
 from benchmarks.compare import README
 from benchmarks.results import default, publish, source, table
-
-CPU = torch.device("cpu")
-
-
-def seconds(work: Callable[[], Any]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def forward(network: nn.Module, batches: list[Any]) -> None:
-    """The bare forward pass."""
-    with torch.inference_mode():
-        for batch in batches:
-            network(batch.inputs)
+from benchmarks.speed import CPU, drawn, forward, seconds
 
 
 def size_of(calibration: Calibration) -> int:
@@ -78,10 +59,8 @@ def main() -> None:
     score = KL(SearchImages(model, first["search"]))
     evaluator = CandidateEvaluator(graph, model, calibration, order, score, first["fit"], memo=0)
     batches = [*score.images.batches, *map(as_channels_last, resident(first["fit"], CPU, 128))]
-    rng = np.random.default_rng(args.seed)
     ratios, candidate, bare = [], [], []
-    for _ in range(args.draws):
-        widths = {g.name: int(rng.integers(g.size // 4, 3 * g.size // 4 + 1)) for g in graph.prunable}
+    for widths in drawn(graph, args.draws, args.seed):
         candidate.append(seconds(lambda w=widths: evaluator.evaluate(w)))  # type: ignore[misc]
         network = evaluator.build(widths)
         bare.append(seconds(lambda n=network, b=batches: forward(n, b)))  # type: ignore[misc]

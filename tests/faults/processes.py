@@ -37,6 +37,11 @@ class Process:
         except EOFError:
             return None
 
+    def hear(self, word: object, seconds: float = 60) -> None:
+        """Wait until the process tells this; what it tells before is passed over."""
+        while (heard := self.heard(seconds)) != word:
+            assert heard is not None, "the process ended"
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process alone, not to those that it started."""
         os.kill(self.pid, number)

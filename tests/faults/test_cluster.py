@@ -43,26 +43,21 @@ def kill_one(process: Process, choose: random.Random) -> None:
     until(lambda: victim not in actors_of(process))
 
 
-def hear(process: Process, word: object) -> None:
-    while (heard := process.heard(150)) != word:
-        assert heard is not None, "the process ended"
-
-
 def test_killed_actors_and_a_killed_driver_cost_no_episode(tmp_path: Path) -> None:
     choose, path = random.Random(2), tmp_path / "run"
     settings = {"episodes": EPISODES, "workers": 2}
     with started(jobs.telling, path, settings | {"ray": "local"}, session=False) as process:
-        hear(process, 3)
+        process.hear(3, 150)
         actors = actors_of(process)  # Ray's own agents notice a lost head only after a minute
         assert len(actors) == 2
         process.send(signal.SIGKILL)
         until(lambda: not any(living(pid) for pid in actors))
     with started(jobs.telling, path, settings, None, PACE, session=False) as process:
         for number in (4, 8, 12):
-            hear(process, number)
+            process.hear(number, 150)
             kill_one(process, choose)
         everyone = descendants(process.pid)
-        hear(process, "done")
+        process.hear("done", 150)
         episodes = process.heard()
         assert process.wait() == 0
         until(lambda: not any(living(pid) for pid in everyone))

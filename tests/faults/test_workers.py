@@ -23,11 +23,6 @@ PACE = 0.1
 """Seconds that a search rests behind an episode where it must not end before a signal reaches it."""
 
 
-def hear(process: Process, word: object) -> None:
-    while (heard := process.heard()) != word:
-        assert heard is not None, "the process ended"
-
-
 def workers_of(process: Process) -> list[int]:
     return [pid for pid in process.family() if pid != process.pid]
 
@@ -48,10 +43,10 @@ def test_killed_workers_cost_no_episode(tmp_path: Path) -> None:
     choose, settings = random.Random(5), SETTINGS | {"episodes": 30}
     with started(jobs.telling, tmp_path / "run", settings, None, PACE) as process:
         for number in (0, 2, 5, 9):
-            hear(process, number)
+            process.hear(number)
             time.sleep(choose.uniform(0, 0.1))
             kill_one(process, choose)
-        hear(process, "done")
+        process.hear("done")
         episodes = process.heard()
         assert process.wait() == 0
         assert not process.family()
@@ -62,7 +57,7 @@ def test_killed_workers_cost_no_episode(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, None])
 def test_nobody_outlives_a_search(sign: signal.Signals | None, tmp_path: Path) -> None:
     with started(jobs.telling, tmp_path / "run", SETTINGS, None, PACE) as process:
-        hear(process, 3)
+        process.hear(3)
         assert len(workers_of(process)) == 2
         if sign is not None:
             process.send(sign)
@@ -76,15 +71,15 @@ def test_sigterm_finishes_as_ctrl_c_does(sign: signal.Signals, workers: int, tmp
     """Also where the whole group gets the signal, as from a terminal or a scheduler."""
     settings = {"episodes": EPISODES, "workers": workers}
     with started(jobs.telling, tmp_path / "run", settings, None, PACE) as process:
-        hear(process, 4)
+        process.hear(4)
         os.killpg(process.pid, sign)
-        hear(process, "stopped")
+        process.hear("stopped")
         some = process.heard()
         assert process.wait() == 0
     assert (tmp_path / "run" / "pruned" / "manifest.json").is_file()
     assert 5 <= len(some) < EPISODES
     with started(jobs.telling, tmp_path / "run", settings) as process:
-        hear(process, "done")
+        process.hear("done")
         episodes = process.heard()
     assert episodes[: len(some)] == some
     assert episodes == without_faults(settings)
@@ -93,7 +88,7 @@ def test_sigterm_finishes_as_ctrl_c_does(sign: signal.Signals, workers: int, tmp
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_episode_leaves_nothing(sign: signal.Signals, tmp_path: Path) -> None:
     with started(jobs.telling, tmp_path / "run", SETTINGS) as process:
-        hear(process, "trace")
+        process.hear("trace")
         process.send(sign)
         assert process.wait() == 1, "KeyboardInterrupt, not death by the signal"
     assert not (tmp_path / "run").exists()
