@@ -22,7 +22,7 @@ from torch import nn
 import autoprune
 from autoprune.locate import call
 from autoprune.train import accuracy
-from benchmarks.results import Record, cell, default, machine, publish, spread, table
+from benchmarks.results import Record, cell, default, machine, publish, spread, table, whole
 
 SEARCHES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "random": ("random", {}),
@@ -61,6 +61,7 @@ def search(
         else:
             result = autoprune.resume(run_dir, model=model, data=data, episodes=count)
         seconds += time.perf_counter() - started
+        whole(result)
         marks[str(count)] = {
             "score": result.best.evaluation.score,
             "refit_score": result.found.evaluation.score,

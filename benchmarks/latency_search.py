@@ -25,7 +25,7 @@ from autoprune.latency.profile import profile, target_of
 from autoprune.locate import call
 from autoprune.train import accuracy
 from benchmarks.compare import README
-from benchmarks.results import Record, cell, publish, source, spread, table
+from benchmarks.results import Record, cell, publish, source, spread, table, whole
 
 
 def searched(
@@ -36,9 +36,12 @@ def searched(
     if folder.exists():  # of a search that was broken off
         shutil.rmtree(folder)
     timed = {"latency_table": args.table} if budget.startswith("latency") else {}
-    result = autoprune.search(
-        model, inputs, data, budget, episodes=args.episodes, seed=seed, baselines=(), run_dir=folder, **timed
-    )
+    result = whole(
+        autoprune.search(
+            model, inputs, data, budget, episodes=args.episodes, seed=seed, baselines=(), run_dir=folder,
+            **timed,
+        )
+    )  # fmt: skip
     return {
         "test": accuracy(result.model, data.test),
         "macs": result.found.costs["macs"] / result.dense.costs["macs"],

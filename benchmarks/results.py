@@ -17,6 +17,8 @@ import autoprune
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from autoprune.run.result import SearchResult
+
 Record = dict[str, Any]
 
 
@@ -31,6 +33,13 @@ def cell(folder: Path, name: str, measure: Callable[[], Record]) -> Record:
     part.write_text(json.dumps(record, indent=1))
     os.replace(part, path)
     return record
+
+
+def whole(result: "SearchResult") -> "SearchResult":
+    """The result of a search that was not stopped early: a signal ends the benchmark, not a cell of it."""
+    if result.stopped:
+        raise KeyboardInterrupt("the search was stopped; what it had found so far is no result")
+    return result
 
 
 def spread(values: Sequence[float], digits: int = 2, scale: float = 1.0) -> str:

@@ -28,7 +28,7 @@ from autoprune.agents import Policy, PolicyAgent
 from autoprune.locate import call
 from autoprune.run.learn import Lesson, learn_policy
 from autoprune.train import accuracy, finetune
-from benchmarks.results import Record, cell, machine, publish, spread, table
+from benchmarks.results import Record, cell, machine, publish, spread, table, whole
 
 README = Path(__file__).parent / "README.md"
 METHODS = ("uniform", "greedy", "zero-shot")
@@ -102,9 +102,9 @@ def once(model: nn.Module, data: Any, budget: str, method: str, seed: int, polic
     """What an allocation without a search gives: one evaluation, re-fitted."""
     agent: Any = method if policy is None else functools.partial(PolicyAgent, policy=policy)
     started = time.perf_counter()
-    result = autoprune.search(
-        model, None, data, budget, agent=agent, episodes=1, seed=seed, baselines=()
-    )  # fmt: skip
+    result = whole(
+        autoprune.search(model, None, data, budget, agent=agent, episodes=1, seed=seed, baselines=())
+    )
     return {
         "score": result.best.evaluation.score,
         "refit_score": result.found.evaluation.score,
@@ -119,8 +119,10 @@ def searched(
 ) -> Record:
     """A search from scratch, or one that begins with a policy: the best score after every episode."""
     started = time.perf_counter()
-    result = autoprune.search(
-        model, None, data, budget, episodes=episodes, seed=seed, baselines=(), init_policy=policy
+    result = whole(
+        autoprune.search(
+            model, None, data, budget, episodes=episodes, seed=seed, baselines=(), init_policy=policy
+        )
     )
     best = [max(e.evaluation.score for e in result.history[: n + 1]) for n in range(len(result.history))]
     return {
